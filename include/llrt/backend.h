@@ -18,7 +18,7 @@
 #ifndef LLRT_BACKEND_H
 #define LLRT_BACKEND_H
 
-#include "status.h"
+#include "device.h"
 #include "tensor.h"
 
 #ifdef __cplusplus
@@ -57,20 +57,6 @@ typedef struct llrt_host {
      */
     void (*parallel_for)(void *ctx, uint32_t n_task, void (*task)(void *arg, uint32_t task, uint32_t worker), void *arg);
 } llrt_host;
-
-/* ---- Devices -------------------------------------------------------------------------------- */
-
-typedef uint32_t llrt_device_kind;
-enum { LLRT_DEVICE_CPU = 0, LLRT_DEVICE_GPU = 1, LLRT_DEVICE_OTHER = 2 };
-
-typedef struct llrt_device_info {
-    uint32_t struct_size;
-    llrt_device_kind kind;
-    char name[64];          /**< what a user writes to choose it: "cpu", "cuda:0" */
-    char description[192];  /**< the hardware in words, with the ISA or architecture level */
-    uint64_t memory_total;  /**< bytes, 0 when unknown */
-    uint64_t memory_free;
-} llrt_device_info;
 
 /* ---- Programs ------------------------------------------------------------------------------- */
 
