@@ -8,7 +8,11 @@
 #define LLRTI_COMPILER_H
 
 #if defined(__GNUC__)
+#if defined(__MINGW32__) && !defined(__clang__)
+#define LLRTI_PRINTF(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
+#else
 #define LLRTI_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#endif
 #define LLRTI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define LLRTI_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define LLRTI_NOINLINE __attribute__((noinline))

@@ -14,14 +14,26 @@
 
 #if defined(_WIN32)
 #include <stdint.h>
-typedef struct { void *p; } llrti_mutex; /* SRWLOCK */
-typedef struct { void *p; } llrti_cond;  /* CONDITION_VARIABLE */
-typedef struct { void *h; } llrti_thread;
+typedef struct {
+    void *p;
+} llrti_mutex; /* SRWLOCK */
+typedef struct {
+    void *p;
+} llrti_cond; /* CONDITION_VARIABLE */
+typedef struct {
+    void *h;
+} llrti_thread;
 #else
 #include <pthread.h>
-typedef struct { pthread_mutex_t m; } llrti_mutex;
-typedef struct { pthread_cond_t c; } llrti_cond; /* monotonic clock */
-typedef struct { pthread_t t; } llrti_thread;
+typedef struct {
+    pthread_mutex_t m;
+} llrti_mutex;
+typedef struct {
+    pthread_cond_t c;
+} llrti_cond; /* monotonic clock */
+typedef struct {
+    pthread_t t;
+} llrti_thread;
 #endif
 
 /** Mutexes and conditions allocate nothing; init can fail only for lack of system resources. */
@@ -58,11 +70,15 @@ typedef struct llrti_file {
 } llrti_file;
 llrt_status llrti_file_open(const char *path, llrti_file *out, uint64_t *size, llrt_error *err);
 /** Reads exactly `n` bytes at `offset`; a short read is LLRT_ERR_IO. */
-llrt_status llrti_file_read_at(llrti_file file, uint64_t offset, void *to, size_t n, llrt_error *err);
+llrt_status llrti_file_read_at(llrti_file file, uint64_t offset, void *to, size_t n,
+                               llrt_error *err);
 void llrti_file_close(llrti_file *file);
 /** A read-only mapping of the whole file. */
 llrt_status llrti_file_map(llrti_file file, uint64_t size, const void **out, llrt_error *err);
 void llrti_file_unmap(const void *base, uint64_t size);
+/** A file behind a descriptor of the C library: borrowed, its position neither used nor moved. */
+llrt_status llrti_file_borrow(int fd, llrti_file *out, uint64_t *size, llrt_error *err);
+void llrti_file_return(llrti_file *file); /* ends a borrow; the descriptor stays open */
 /** True when `path` is a directory. */
 bool llrti_path_is_dir(const char *path);
 
@@ -80,6 +96,10 @@ void llrti_out_file_discard(llrti_out_file *file);
 llrt_status llrti_library_open(const char *path, void **out, llrt_error *err);
 void *llrti_library_symbol(void *library, const char *name);
 void llrti_library_close(void *library);
+
+/** malloc with an alignment (a power of two, at least 16). */
+void *llrti_heap_alloc(size_t size, size_t align);
+void llrti_heap_free(void *ptr);
 
 /** Anonymous memory aligned to `align` with huge pages asked for; NULL when there is none. */
 void *llrti_pages_alloc(size_t size, size_t align);
