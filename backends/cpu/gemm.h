@@ -49,22 +49,23 @@ typedef struct llrti_gemm_args {
     uint32_t accumulate; /* 0: start from zero, else from c */
 } llrti_gemm_args;
 
-typedef void (*llrti_gemm_fn)(const llrti_gemm_args *args);
+typedef void llrti_gemm_fn(const llrti_gemm_args *args);
 
 /* A panel of another kind: `k` values of K (even; of one group) at src to [k/2][16][2] bf16 or [k][16] float at dst. */
-typedef void (*llrti_expand_fn)(const void *src, void *dst, size_t k);
+typedef void llrti_expand_fn(const void *src, void *dst, size_t k);
 
 /* 16 rows of floats, row i at src + i * src_stride (floats), k of each, to a panel. k is even for bf16. */
-typedef void (*llrti_panel_fn)(const float *src, size_t src_stride, void *dst, size_t k);
+typedef void llrti_panel_fn(const float *src, size_t src_stride, void *dst, size_t k);
 
 /* n values of a row of the format in the file at src (any alignment) to float; n is a number of whole blocks. */
-typedef void (*llrti_dequant_fn)(const void *src, float *dst, size_t n);
+typedef void llrti_dequant_fn(const void *src, float *dst, size_t n);
 
 /*
  * Packs n_col rows of k floats, row j at x + j * x_stride, as one activation panel; values from k to
  * k_pad are zero. k_pad is a multiple of 1, 2, 64 as in llrti_gemm_args.
  */
-typedef void (*llrti_act_fn)(const float *x, size_t x_stride, size_t k, size_t k_pad, uint32_t n_col, void *dst);
+typedef void llrti_act_fn(const float *x, size_t x_stride, size_t k, size_t k_pad, uint32_t n_col,
+                          void *dst);
 
 /* Slots, by type. X(slot) */
 #define LLRTI_GEMM_SLOTS(GEMM, EXPAND, PANEL, DEQUANT, ACT)                                        \
@@ -96,11 +97,24 @@ typedef void (*llrti_act_fn)(const float *x, size_t x_stride, size_t k, size_t k
     ACT(act_bf16)                                                                                  \
     ACT(act_q8)
 
-#define LLRTI_GEMM_SLOT_GEMM(slot) llrti_gemm_fn slot;
-#define LLRTI_GEMM_SLOT_EXPAND(slot) llrti_expand_fn slot;
-#define LLRTI_GEMM_SLOT_PANEL(slot) llrti_panel_fn slot;
-#define LLRTI_GEMM_SLOT_DEQUANT(slot) llrti_dequant_fn slot;
-#define LLRTI_GEMM_SLOT_ACT(slot) llrti_act_fn slot;
+#define LLRTI_GEMM_SLOT_GEMM(slot) llrti_gemm_fn *slot;
+#define LLRTI_GEMM_SLOT_EXPAND(slot) llrti_expand_fn *slot;
+#define LLRTI_GEMM_SLOT_PANEL(slot) llrti_panel_fn *slot;
+#define LLRTI_GEMM_SLOT_DEQUANT(slot) llrti_dequant_fn *slot;
+#define LLRTI_GEMM_SLOT_ACT(slot) llrti_act_fn *slot;
+
+/* The function type of each slot: llrti_type_<slot>. */
+#define LLRTI_GEMM_TYPE_GEMM(slot) typedef llrti_gemm_fn llrti_type_##slot;
+#define LLRTI_GEMM_TYPE_EXPAND(slot) typedef llrti_expand_fn llrti_type_##slot;
+#define LLRTI_GEMM_TYPE_PANEL(slot) typedef llrti_panel_fn llrti_type_##slot;
+#define LLRTI_GEMM_TYPE_DEQUANT(slot) typedef llrti_dequant_fn llrti_type_##slot;
+#define LLRTI_GEMM_TYPE_ACT(slot) typedef llrti_act_fn llrti_type_##slot;
+LLRTI_GEMM_SLOTS(LLRTI_GEMM_TYPE_GEMM, LLRTI_GEMM_TYPE_EXPAND, LLRTI_GEMM_TYPE_PANEL, LLRTI_GEMM_TYPE_DEQUANT,
+                 LLRTI_GEMM_TYPE_ACT)
+
+#define LLRTI_GEMM_KERNEL(slot, symbol, isa, exact) extern llrti_type_##slot symbol;
+#include "gemm.def"
+#undef LLRTI_GEMM_KERNEL
 
 /* Every slot is filled. Constant after init; it outlives the llrti_linear made with it. */
 typedef struct llrti_gemm_kernels {

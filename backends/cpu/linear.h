@@ -115,7 +115,8 @@ typedef struct llrti_linear_job {
     uint32_t reserved;
     const llrti_linear *weight[LLRTI_LINEAR_MAX_WEIGHT];
     const float *bias[LLRTI_LINEAR_MAX_WEIGHT]; /* (m) or NULL */
-    float *out[LLRTI_LINEAR_MAX_WEIGHT];        /* (n_row, m), row i at out + i * out_stride; not the packed input */
+    float *out
+        [LLRTI_LINEAR_MAX_WEIGHT]; /* (n_row, m), row i at out + i * out_stride; not the packed input */
     size_t out_stride[LLRTI_LINEAR_MAX_WEIGHT]; /* floats */
     const void *packed;
     size_t n_row;
