@@ -50,7 +50,8 @@ enum {
 
 typedef uint32_t llrt_decode_flags;
 enum {
-    LLRT_DECODE_SPECIAL = 1 /**< write control tokens as their text instead of leaving them out */
+    LLRT_DECODE_SPECIAL = 1, /**< write control tokens as their text instead of leaving them out */
+    LLRT_DECODE_CONTINUE = 2 /**< the ids go on from earlier text: a SentencePiece space at the start stays */
 };
 
 typedef struct llrt_tokenizer_options {
@@ -97,7 +98,7 @@ LLRT_API llrt_status llrt_tokenizer_open_memory(const void *data, size_t size,
  * @param n_token out: the number of ids the text has, also when they did not fit
  * @return LLRT_OK; LLRT_ERR_BUFFER (nothing useful written: call again with *n_token); LLRT_ERR_NOMEM;
  *   LLRT_ERR_ARGUMENT (more than 2^30 bytes)
- * @note n_text + 16 ids are always enough.
+ * @note n_text + 16 ids are enough unless the tokenizer normalizes to a form that is longer than the text.
  */
 LLRT_API llrt_status llrt_tokenizer_encode(const llrt_tokenizer *tokenizer, const char *text, size_t n_text,
                                            llrt_encode_flags flags, int32_t *tokens, size_t capacity,
@@ -105,7 +106,7 @@ LLRT_API llrt_status llrt_tokenizer_encode(const llrt_tokenizer *tokenizer, cons
 
 /**
  * Token ids to text: exactly the bytes, which need not be valid UTF-8 when the ids end within a character.
- * No NUL is added.
+ * No NUL is added. Where encoding puts a space in front of a text (SentencePiece), decoding drops it again.
  * @param n_text out: the number of bytes, also when they did not fit
  * @return LLRT_OK; LLRT_ERR_BUFFER; LLRT_ERR_ARGUMENT (an id outside the vocabulary; the error's position is its index)
  */
