@@ -53,7 +53,7 @@ static const llrti_type_info table[] = {
     {LLRTI_TYPE_MXFP4, 32, 17, true, "MXFP4"},
     {40, 64, 36, false, "NVFP4"},
     {LLRTI_TYPE_BOOL, 1, 1, false, "BOOL"},
-    {LLRTI_TYPE_U8, 1, 1, false, "U8"},
+    {LLRTI_TYPE_U8, 1, 1, true, "U8"},
     {LLRTI_TYPE_U16, 1, 2, false, "U16"},
     {LLRTI_TYPE_U32, 1, 4, false, "U32"},
     {LLRTI_TYPE_U64, 1, 8, false, "U64"},
