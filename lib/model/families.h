@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The list of model families. A family is a file family_*.c that defines llrti_family_<function>,
+ * and a line here: its name in general.architecture (GGUF) or model_type (config.json), which of
+ * the two kinds of file it is known from, the function, and the separator before its name in the
+ * text of all names.
+ */
+#ifndef LLRTI_FAMILIES_H
+#define LLRTI_FAMILIES_H
+
+#include "builder.h"
+
+/* clang-format off */
+/** X(name, in GGUF files, in config.json, function, separator) */
+#define LLRTI_FAMILY_MAP(X)                   \
+    X("llama",   true,  true, llama,   "")    \
+    X("mistral", false, true, mistral, ", ")  \
+    X("qwen2",   true,  true, qwen2,   ", ")  \
+    X("qwen3",   true,  true, qwen3,   ", ")  \
+    X("gpt2",    true,  true, gpt2,    ", ")
+/* clang-format on */
+
+#define LLRTI_FAMILY_DECLARE(name, is_gguf, is_hf, function, separator)                            \
+    void llrti_family_##function(llrti_builder *b);
+LLRTI_FAMILY_MAP(LLRTI_FAMILY_DECLARE)
+
+/** All families; the last entry has no name. */
+extern const llrti_family llrti_families[];
+
+#endif

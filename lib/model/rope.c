@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rotary position embedding; see rope.h for the kinds and where their formulas come from.
+ *
+ * The two kinds of file differ in what they state: config.json gives the options of the
+ * training code, a GGUF gives either options (linear, yarn) or, for llama3 and longrope, tensors of
+ * divisors already worked out. Both end in one llrti_rope_scaling, so the arithmetic exists once.
+ */
+#include "rope.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "half.h"
+#include "text.h"
+
+#define TWO_PI 6.283185307179586476925286766559
+
+static double yarn_mscale(double factor, double mscale)
+{
+    return factor <= 1.0 ? 1.0 : 0.1 * mscale * log(factor) + 1.0;
+}
+
+/* The dimension (a pair counts as one) that makes `rotations` turns over the original context. */
+static double yarn_dimension(const llrti_rope_scaling *s, double rotations, double n_ctx_original)
+{
+    return s->n_rot * log(n_ctx_original / (rotations * TWO_PI)) / (2.0 * log(s->base));
+}
+
+static void yarn_borders(const llrti_rope_scaling *s, double n_ctx_original, double *low,
+                         double *high)
+{
+    *low = yarn_dimension(s, s->beta_fast, n_ctx_original);
+    *high = yarn_dimension(s, s->beta_slow, n_ctx_original);
+    if (s->truncate) {
+        *low = floor(*low);
+        *high = ceil(*high);
+    }
+    *low = fmax(*low, 0.0);
+    *high = fmin(*high, s->n_rot - 1.0);
+    if (*low == *high)
+        *high += 0.001; /* no division by zero; the value is the one of the reference code */
+}
+
+static double yarn_frequency(const llrti_rope_scaling *s, double f, uint32_t i, double low,
+                             double high)
+{
+    const double ramp = fmin(1.0, fmax(0.0, (i - low) / (high - low)));
+    const double keep = (1.0 - ramp) * s->extrapolation;
+    return f / s->factor * (1.0 - keep) + f * keep;
+}
+
+static double llama3_frequency(const llrti_rope_scaling *s, double f, double n_ctx_original)
+{
+    const double wave = TWO_PI / f;
+    if (wave < n_ctx_original / s->high_freq) return f;
+    if (wave > n_ctx_original / s->low_freq) return f / s->factor;
+    const double smooth = (n_ctx_original / wave - s->low_freq) / (s->high_freq - s->low_freq);
+    return (1.0 - smooth) * f / s->factor + smooth * f;
+}
+
+static double magnitude_of(const llrti_rope_scaling *s, double n_ctx_original)
+{
+    if (s->attention_factor > 0) return s->attention_factor * s->extra_factor;
+    double magnitude = 1.0;
+    if (s->kind == LLRTI_ROPE_YARN) {
+        if (s->mscale != 0 && s->mscale_all_dim != 0)
+            magnitude =
+                yarn_mscale(s->factor, s->mscale) / yarn_mscale(s->factor, s->mscale_all_dim);
+        else
+            magnitude = yarn_mscale(s->factor, 1.0);
+    } else if (s->kind == LLRTI_ROPE_LONG && s->factor > 1.0 && n_ctx_original > 1.0) {
+        magnitude = sqrt(1.0 + log(s->factor) / log(n_ctx_original));
+    }
+    return magnitude * s->extra_factor;
+}
+
+static llrt_status check_scaling(const llrti_rope_scaling *s, double n_ctx_original,
+                                 llrt_error *err)
+{
+    if (s->n_rot == 0 || s->n_rot % 2)
+        return llrti_fail_field(
+            err, LLRT_ERR_FORMAT, "n_rot",
+            "rope: found %u rotated elements per head, expected an even number above 0",
+            (unsigned)s->n_rot);
+    if (!(s->base >= 1.0) || !isfinite(s->base))
+        return llrti_fail_field(err, LLRT_ERR_FORMAT, "rope_theta",
+                                "rope: the base is not a number of 1 or more");
+    if (s->kind != LLRTI_ROPE_PLAIN && !(s->factor > 0.0 && isfinite(s->factor)))
+        return llrti_fail_field(err, LLRT_ERR_FORMAT, "factor",
+                                "rope: the scaling factor is not a number above 0");
+    if ((s->kind == LLRTI_ROPE_LLAMA3 || s->kind == LLRTI_ROPE_YARN || s->kind == LLRTI_ROPE_LONG ||
+         s->kind == LLRTI_ROPE_DYNAMIC) &&
+        n_ctx_original < 1.0)
+        return llrti_fail_field(
+            err, LLRT_ERR_FORMAT, "original_max_position_embeddings",
+            "rope: the scaling needs the original context length, and the file does not say it");
+    if (s->kind == LLRTI_ROPE_LLAMA3 && !(s->low_freq > 0.0 && s->high_freq > s->low_freq))
+        return llrti_fail_field(
+            err, LLRT_ERR_FORMAT, "high_freq_factor",
+            "rope: found high_freq_factor %g, expected more than low_freq_factor, which is %g",
+            s->high_freq, s->low_freq);
+    if (s->kind == LLRTI_ROPE_YARN && !(s->base > 1.0 && s->beta_fast > 0.0 && s->beta_slow > 0.0))
+        return llrti_fail_field(
+            err, LLRT_ERR_FORMAT, "beta_fast",
+            "rope: yarn needs a base above 1 and beta_fast and beta_slow above 0");
+    return LLRT_OK;
+}
+
+llrt_status llrti_rope_compute(const llrti_rope_scaling *s, float *inv_freq, float *magnitude,
+                               llrt_error *err)
+{
+    const double n_ctx_original = s->n_ctx_original ? s->n_ctx_original : s->n_ctx_train;
+    LLRTI_TRY(check_scaling(s, n_ctx_original, err));
+    double base = s->base, low = 0, high = 0;
+    if (s->kind == LLRTI_ROPE_YARN) yarn_borders(s, n_ctx_original, &low, &high);
+    if (s->kind == LLRTI_ROPE_DYNAMIC && s->n_ctx > n_ctx_original && s->n_rot > 2) {
+        const double grow = s->factor * s->n_ctx / n_ctx_original - (s->factor - 1.0);
+        base *= pow(grow, s->n_rot / (s->n_rot - 2.0));
+    }
+    const float *divisor = s->divisor;
+    if (s->kind == LLRTI_ROPE_LONG && s->n_ctx > n_ctx_original && s->long_divisor)
+        divisor = s->long_divisor;
+    for (uint32_t i = 0; i < s->n_rot / 2; i++) {
+        double f = pow(base, -2.0 * i / s->n_rot);
+        if (divisor) f /= divisor[i];
+        if (s->kind == LLRTI_ROPE_LINEAR) f /= s->factor;
+        if (s->kind == LLRTI_ROPE_LLAMA3) f = llama3_frequency(s, f, n_ctx_original);
+        if (s->kind == LLRTI_ROPE_YARN) f = yarn_frequency(s, f, i, low, high);
+        if (!(fabs(f) <= FLT_MAX))
+            return llrti_fail_field(err, LLRT_ERR_FORMAT, "rope",
+                                    "rope: frequency %u is not a finite number", (unsigned)i);
+        inv_freq[i] = (float)f;
+    }
+    const double m = magnitude_of(s, n_ctx_original);
+    if (!(m > 0.0 && m <= FLT_MAX))
+        return llrti_fail_field(err, LLRT_ERR_FORMAT, "attention_factor",
+                                "rope: the factor on sine and cosine is not a number above 0");
+    *magnitude = (float)m;
+    return LLRT_OK;
+}
+
+/* ---- Options in files ---- */
+
+enum {
+    TYPE,
+    FACTOR,
+    ORIGINAL,
+    ATTENTION,
+    BETA_FAST,
+    BETA_SLOW,
+    EXTRAPOLATION,
+    LOG_MULTIPLIER,
+    MSCALE,
+    MSCALE_ALL,
+    TRUNCATE,
+    LOW_FREQ,
+    HIGH_FREQ,
+    SHORT_LIST,
+    LONG_LIST,
+    SCALE_LINEAR,
+    LAYER_PARAMETERS,
+    MROPE
+};
+
+/*
+ * rope_parameters is the spelling of transformers 5, rope_scaling the one before; "type" came
+ * before "rope_type".
+ */
+#define BOTH(name) "rope_parameters." name "|rope_scaling." name
+
+static const llrti_hparam option[] = {
+    [TYPE] = {"rope.scaling.type", BOTH("rope_type") "|" BOTH("type"), 0, 0},
+    [FACTOR] = {"rope.scaling.factor", BOTH("factor"), 0, 1e6},
+    [ORIGINAL] = {"rope.scaling.original_context_length",
+                  BOTH("original_max_position_embeddings") "|original_max_position_embeddings", 1,
+                  1 << 30},
+    [ATTENTION] = {"rope.scaling.attn_factor", BOTH("attention_factor") "|" BOTH("attn_factor"), 0,
+                   1e6},
+    [BETA_FAST] = {"rope.scaling.yarn_beta_fast", BOTH("beta_fast"), 0, 1e9},
+    [BETA_SLOW] = {"rope.scaling.yarn_beta_slow", BOTH("beta_slow"), 0, 1e9},
+    [EXTRAPOLATION] = {"rope.scaling.yarn_ext_factor", NULL, -1, 1},
+    [LOG_MULTIPLIER] = {"rope.scaling.yarn_log_multiplier", NULL, -1e6, 1e6},
+    [MSCALE] = {NULL, BOTH("mscale"), 0, 1e6},
+    [MSCALE_ALL] = {NULL, BOTH("mscale_all_dim"), 0, 1e6},
+    [TRUNCATE] = {NULL, BOTH("truncate"), 0, 0},
+    [LOW_FREQ] = {NULL, BOTH("low_freq_factor"), 0, 1e6},
+    [HIGH_FREQ] = {NULL, BOTH("high_freq_factor"), 0, 1e6},
+    [SHORT_LIST] = {NULL, BOTH("short_factor"), 1e-6, 1e9},
+    [LONG_LIST] = {NULL, BOTH("long_factor"), 1e-6, 1e9},
+    [SCALE_LINEAR] = {"rope.scale_linear", NULL, 0, 1e6},
+    [LAYER_PARAMETERS] = {NULL, "rope_parameters.full_attention|rope_parameters.sliding_attention",
+                          0, 0},
+    [MROPE] = {NULL, BOTH("mrope_section"), 0, 0},
+};
+
+static void read_kind(llrti_hparams *hp, llrti_rope_scaling *s)
+{
+    static const struct {
+        const char *name;
+        llrti_rope_kind kind;
+        bool is_gguf, is_hf;
+    } kinds[] = {
+        {"none", LLRTI_ROPE_PLAIN, true, true},     {"default", LLRTI_ROPE_PLAIN, false, true},
+        {"linear", LLRTI_ROPE_LINEAR, true, true},  {"dynamic", LLRTI_ROPE_DYNAMIC, false, true},
+        {"llama3", LLRTI_ROPE_LLAMA3, false, true}, {"yarn", LLRTI_ROPE_YARN, true, true},
+        {"longrope", LLRTI_ROPE_LONG, true, true},  {"su", LLRTI_ROPE_LONG, false, true},
+    };
+    /* A GGUF that gives a factor and no kind means linear, as its oldest files did. */
+    const bool is_old =
+        hp->is_gguf && !llrti_hparams_has(hp, &option[TYPE]) &&
+        (llrti_hparams_has(hp, &option[FACTOR]) || llrti_hparams_has(hp, &option[SCALE_LINEAR]));
+    const llrti_string name =
+        llrti_hparams_string_or(hp, &option[TYPE], is_old ? "linear" : "none");
+    for (size_t i = 0; i < LLRTI_COUNT(kinds); i++) {
+        if ((hp->is_gguf ? kinds[i].is_gguf : kinds[i].is_hf) &&
+            llrti_string_is(name, kinds[i].name)) {
+            s->kind = kinds[i].kind;
+            return;
+        }
+    }
+    char quoted[LLRTI_TEXT_QUOTE_SIZE];
+    llrti_hparams_fail(
+        hp, LLRT_ERR_UNSUPPORTED, &option[TYPE],
+        "rope scaling %s is unknown, expected none, linear, dynamic, llama3, yarn or longrope",
+        llrti_text_quote(quoted, sizeof quoted, name.data, name.n));
+}
+
+/* The divisors in a small tensor; NULL when the file has none or something failed. */
+static const float *read_divisors(llrti_hparams *hp, llrti_arena *arena, const char *name,
+                                  uint32_t n)
+{
+    const llrti_tensor *const tensor = llrti_model_file_find_tensor(hp->file, name);
+    if (!tensor || hp->status < 0) return NULL;
+    if (tensor->type != LLRT_TYPE_F32 || tensor->dim[0] != n ||
+        tensor->n_byte != (uint64_t)n * sizeof(float)) {
+        hp->status = llrti_fail_field(
+            hp->err, LLRT_ERR_FORMAT, name,
+            "tensor '%s': found %llu values of type %u, expected %u values of type F32", name,
+            (unsigned long long)tensor->dim[0], (unsigned)tensor->type, (unsigned)n);
+        return NULL;
+    }
+    uint8_t *const raw = llrti_arena_alloc(arena, n * sizeof(float), 16);
+    if (!raw) {
+        hp->status = llrti_fail_nomem(hp->err, "rope factors", n * sizeof(float));
+        return NULL;
+    }
+    hp->status = llrti_model_file_read(hp->file, tensor, 0, raw, n * sizeof(float), hp->err);
+    if (hp->status < 0) return NULL;
+    float *const values = (float *)(void *)raw;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *const p = raw + 4 * (size_t)i;
+        const float x = llrti_bits_float((uint32_t)p[0] | (uint32_t)p[1] << 8 |
+                                         (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+        if (!(x >= 1e-6f && x <= 1e9f)) {
+            hp->status =
+                llrti_fail_field(hp->err, LLRT_ERR_FORMAT, name,
+                                 "tensor '%s': value %u is %g, expected one from 1e-06 to 1e+09",
+                                 name, (unsigned)i, (double)x);
+            return NULL;
+        }
+        values[i] = x;
+    }
+    return values;
+}
+
+static const float *read_list(llrti_hparams *hp, llrti_arena *arena, const llrti_hparam *key,
+                              uint32_t n)
+{
+    if (hp->status < 0) return NULL;
+    const uint32_t found = llrti_hparams_n_element(hp, key);
+    if (found != n) {
+        llrti_hparams_fail(hp, LLRT_ERR_FORMAT, key, "found %u values, expected a list of %u",
+                           (unsigned)found, (unsigned)n);
+        return NULL;
+    }
+    float *const values = llrti_arena_alloc(arena, n * sizeof(float), 16);
+    if (!values) {
+        hp->status = llrti_fail_nomem(hp->err, "rope factors", n * sizeof(float));
+        return NULL;
+    }
+    for (uint32_t i = 0; i < n; i++) values[i] = (float)llrti_hparams_f64_at(hp, key, i);
+    return hp->status < 0 ? NULL : values;
+}
+
+static void read_gguf(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling *s)
+{
+    /* In old files the factor of linear scaling has a name of its own; 0 stands for "none". */
+    s->factor = llrti_hparams_f64_or(hp, &option[FACTOR],
+                                     llrti_hparams_f64_or(hp, &option[SCALE_LINEAR], 0));
+    if (s->factor == 0) s->factor = 1;
+    const double attention = llrti_hparams_f64_or(hp, &option[ATTENTION], 1);
+    s->extra_factor = attention == 0 ? 1 : attention;
+    if (s->kind == LLRTI_ROPE_LONG) s->attention_factor = 1; /* the file states it in full */
+    s->extrapolation = llrti_hparams_f64_or(hp, &option[EXTRAPOLATION], 1);
+    if (s->extrapolation < 0) s->extrapolation = 1;
+    if (s->kind == LLRTI_ROPE_YARN && llrti_hparams_f64_or(hp, &option[LOG_MULTIPLIER], 0) != 0)
+        llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &option[LOG_MULTIPLIER],
+                           "this yarn option is not supported for this architecture");
+    s->divisor = read_divisors(hp, arena, "rope_freqs.weight", s->n_rot / 2);
+    if (s->kind == LLRTI_ROPE_LONG) {
+        const float *const few =
+            read_divisors(hp, arena, "rope_factors_short.weight", s->n_rot / 2);
+        s->long_divisor = read_divisors(hp, arena, "rope_factors_long.weight", s->n_rot / 2);
+        if (few) s->divisor = few;
+        if (!few || !s->long_divisor)
+            llrti_hparams_fail(hp, LLRT_ERR_FORMAT, &option[TYPE],
+                               "longrope needs tensors 'rope_factors_short.weight' and "
+                               "'rope_factors_long.weight'");
+    }
+}
+
+static void read_config(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling *s)
+{
+    if (llrti_hparams_has(hp, &option[LAYER_PARAMETERS]))
+        llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &option[LAYER_PARAMETERS],
+                           "rope parameters by layer type are not supported for this architecture");
+    if (llrti_hparams_has(hp, &option[MROPE]))
+        llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &option[MROPE],
+                           "positions of several sections are not supported for this architecture");
+    const uint32_t original = s->n_ctx_original ? s->n_ctx_original : s->n_ctx_train;
+    if (s->kind == LLRTI_ROPE_PLAIN) {
+        s->factor = 1;
+    } else if (llrti_hparams_has(hp, &option[FACTOR]) ||
+               !(s->kind == LLRTI_ROPE_YARN || s->kind == LLRTI_ROPE_LONG) || original == 0) {
+        s->factor = llrti_hparams_f64(hp, &option[FACTOR]);
+    } else {
+        s->factor = (double)s->n_ctx_train / original;
+    }
+    s->attention_factor = llrti_hparams_f64_or(hp, &option[ATTENTION], 0);
+    s->mscale = llrti_hparams_f64_or(hp, &option[MSCALE], 0);
+    s->mscale_all_dim = llrti_hparams_f64_or(hp, &option[MSCALE_ALL], 0);
+    s->truncate = llrti_hparams_bool_or(hp, &option[TRUNCATE], true);
+    if (s->kind == LLRTI_ROPE_LLAMA3) {
+        s->low_freq = llrti_hparams_f64(hp, &option[LOW_FREQ]);
+        s->high_freq = llrti_hparams_f64(hp, &option[HIGH_FREQ]);
+    }
+    if (s->kind == LLRTI_ROPE_LONG) {
+        s->divisor = read_list(hp, arena, &option[SHORT_LIST], s->n_rot / 2);
+        s->long_divisor = read_list(hp, arena, &option[LONG_LIST], s->n_rot / 2);
+        /*
+         * A checkpoint that states both lengths is scaled by their ratio, whatever factor it
+         * repeats.
+         */
+        if (s->n_ctx_original && s->n_ctx_train)
+            s->factor = (double)s->n_ctx_train / s->n_ctx_original;
+    }
+    /* The trained length is what dynamic scaling grows from. */
+    if (s->kind == LLRTI_ROPE_DYNAMIC && s->n_ctx_train) s->n_ctx_original = s->n_ctx_train;
+}
+
+void llrti_rope_read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim,
+                             uint32_t n_ctx, llrti_rope_scaling *out)
+{
+    llrti_rope_scaling s = {
+        .n_ctx = n_ctx, .extrapolation = 1, .extra_factor = 1, .truncate = true};
+    memset(out, 0, sizeof *out);
+    s.base = llrti_hparams_f64_or(hp, LLRTI_HP(ROPE_BASE), 10000.0);
+    s.n_rot = llrti_hparams_u32_or(hp, LLRTI_HP(N_ROT), head_dim);
+    const double part = llrti_hparams_f64_or(hp, LLRTI_HP(PARTIAL_ROTARY), 1.0);
+    if (!hp->is_gguf) s.n_rot = (uint32_t)(head_dim * part);
+    if (hp->status >= 0 && (s.n_rot == 0 || s.n_rot % 2 || s.n_rot > head_dim))
+        llrti_hparams_fail(
+            hp, LLRT_ERR_FORMAT, hp->is_gguf ? LLRTI_HP(N_ROT) : LLRTI_HP(HEAD_DIM),
+            "found %u rotated elements per head, expected an even number up to the head's %u",
+            (unsigned)s.n_rot, (unsigned)head_dim);
+    s.n_ctx_train = llrti_hparams_u32_or(hp, LLRTI_HP(N_CTX), 0);
+    s.n_ctx_original = llrti_hparams_u32_or(hp, &option[ORIGINAL], 0);
+    s.beta_fast = llrti_hparams_f64_or(hp, &option[BETA_FAST], 32);
+    s.beta_slow = llrti_hparams_f64_or(hp, &option[BETA_SLOW], 1);
+    read_kind(hp, &s);
+    if (hp->status < 0) return;
+    if (hp->is_gguf)
+        read_gguf(hp, arena, &s);
+    else
+        read_config(hp, arena, &s);
+    if (hp->status >= 0) *out = s;
+}
+
+void llrti_rope_read(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
+                     llrt_rope_pairs gguf_pairs, llrti_rope *out)
+{
+    llrti_rope_scaling scaling;
+    memset(out, 0, sizeof *out);
+    llrti_rope_read_scaling(hp, arena, head_dim, n_ctx, &scaling);
+    if (hp->status < 0) return;
+    float *const inv_freq = llrti_arena_alloc(arena, scaling.n_rot / 2 * sizeof(float), 16);
+    if (!inv_freq) {
+        hp->status =
+            llrti_fail_nomem(hp->err, "rope frequencies", scaling.n_rot / 2 * sizeof(float));
+        return;
+    }
+    hp->status = llrti_rope_compute(&scaling, inv_freq, &out->magnitude, hp->err);
+    out->inv_freq = inv_freq;
+    out->n_rot = scaling.n_rot;
+    out->pairs = hp->is_gguf ? gguf_pairs : LLRT_ROPE_HALVES;
+}
