@@ -20,7 +20,13 @@
  *  11. temperature                divides the logits; 0 takes the best token, lowest id first
  *  12. the draw; with mirostat 2 its truncation and draw replace stages 5 to 10
  *
- * Candidates are ordered by logit, descending, equal logits by ascending id. A NaN logit counts as -infinity.
+ * Candidates are ordered by logit, descending, equal logits by ascending id. A NaN logit counts as -infinity,
+ * +infinity as the largest float. A token whose logit is -infinity is no candidate.
+ * Each stage reckons with the probabilities of the candidates it is given, at temperature 1 and scaled to a
+ * sum of 1. XTC takes one number from the generator per token and the draw another; greedy choice draws none.
+ *
+ * A sampler takes about 4 bytes per token of the vocabulary and 100 KiB more, 24 bytes per token when its options can
+ * need all candidates in order (no top_k, or one above 1024, a custom stage, top_n_sigma, mirostat).
  */
 #ifndef LLRT_SAMPLER_H
 #define LLRT_SAMPLER_H
@@ -46,6 +52,7 @@ typedef struct llrt_candidate {
 /**
  * A stage of the caller's own. Works in place on `n` candidates in order and returns how many
  * are left at the front, at least 1; anything else keeps all. Called on the thread of the sampling call.
+ * What it leaves is put in order again, without NaN and -infinity and ids that don't exist. Its ids must be distinct.
  */
 typedef size_t (*llrt_sampler_stage)(void *ctx, llrt_candidate *candidates, size_t n);
 
@@ -58,9 +65,9 @@ typedef struct llrt_sampler_options {
     float top_p;             /**< default 0.95; 1 off */
     float min_p;             /**< default 0.05; 0 off */
     float typical_p;         /**< default 1: off */
-    float top_n_sigma;       /**< default -1: off */
+    float top_n_sigma;       /**< default -1: off, as is 0 */
     float xtc_probability;   /**< default 0: off */
-    float xtc_threshold;     /**< default 0.1 */
+    float xtc_threshold;     /**< default 0.1; above 0.5 no two tokens can reach it: off */
     float repetition_penalty; /**< default 1: off */
     float frequency_penalty; /**< default 0: off */
     float presence_penalty;  /**< default 0: off */
@@ -124,7 +131,7 @@ LLRT_API const llrt_logprob *llrt_sampler_logprobs(const llrt_sampler *sampler, 
 LLRT_API llrt_status llrt_sampler_distribution(llrt_sampler *sampler, const float *logits,
                                                llrt_candidate *candidates, size_t *n, llrt_error *err);
 
-/** Forgets the history and starts the generator again from the seed. */
+/** Forgets the history and starts the generator again from the seed. Does nothing while another thread is in a call. */
 LLRT_API void llrt_sampler_reset(llrt_sampler *sampler);
 
 /** Starts the generator from another seed, keeping the history; reset then returns to this seed. */

@@ -118,10 +118,10 @@ static double log_sum_exp(const layout *l)
     double total[LANES] = {0};
     for (size_t begin = 0; begin < l->n_padded; begin += SUM_BLOCK) {
         const float *LLRTI_RESTRICT x = l->logits + begin;
-        float sum[LANES] = {0};
+        float sum[LANES] = {0}, y[SUM_BLOCK];
+        for (int i = 0; i < SUM_BLOCK; i++) y[i] = llrti_expf(x[i] - max);
         for (int row = 0; row < SUM_BLOCK / LANES; row++)
-            for (int lane = 0; lane < LANES; lane++)
-                sum[lane] += llrti_expf(x[row * LANES + lane] - max);
+            for (int lane = 0; lane < LANES; lane++) sum[lane] += y[row * LANES + lane];
         for (int lane = 0; lane < LANES; lane++) total[lane] += (double)sum[lane];
     }
     for (int half = LANES / 2; half > 0; half /= 2)

@@ -58,6 +58,9 @@ void llrti_dry_find(const llrti_dry_options *options, const int32_t *history, ui
         uint32_t *const longest = llrti_token_map_at(map, next);
         if (length > *longest) *longest = length;
     }
+    /* The oldest token follows nothing, which is a repetition of length 0. */
+    if (options->allowed_length == 0 && !is_breaker(options, history[0]))
+        llrti_token_map_at(map, history[0]);
     for (uint32_t i = 0; i < map->n; i++)
         penalties[i] = find_penalty(options, map->value[i] - options->allowed_length);
 }
