@@ -36,7 +36,8 @@ llrt_allocator llrti_default_allocator(void);
  *  header (LLRTI_ALLOC_HEADER bytes) in front remembers size and kind and is counted as well. */
 void *llrti_alloc(llrti_mem *mem, size_t size, llrt_memory kind);
 void *llrti_calloc(llrti_mem *mem, size_t count, size_t size, llrt_memory kind); /* zeroed, overflow-checked */
-/** Grows or shrinks keeping contents and kind; on failure NULL, the old block stays. ptr may be NULL. */
+/** Grows or shrinks keeping contents and kind; on failure NULL, the old block stays. ptr may be
+ * NULL. */
 void *llrti_realloc(llrti_mem *mem, void *ptr, size_t size, llrt_memory kind);
 void llrti_free(llrti_mem *mem, void *ptr); /* NULL is fine; llrti_alloc/calloc/realloc blocks only */
 char *llrti_strdup(llrti_mem *mem, const char *text, llrt_memory kind);

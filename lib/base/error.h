@@ -38,14 +38,16 @@ void llrti_error_position(llrt_error *err, int64_t position);
 /** Copies one record to another that may have another struct_size; NULLs are fine. */
 void llrti_error_copy(llrt_error *to, const llrt_error *from);
 
-/** Forwards a failure of `call` to the enclosing function's caller. For functions without cleanup. */
+/** Forwards a failure of `call` to the enclosing function's caller. For functions without
+ * cleanup. */
 #define LLRTI_TRY(call)                                                                            \
     do {                                                                                           \
         const llrt_status llrti_try_status = (call);                                               \
         if (LLRTI_UNLIKELY(llrti_try_status < 0)) return llrti_try_status;                         \
     } while (0)
 
-/** Forwards a failure to the label `fail` with the status in `variable`. For functions with cleanup. */
+/** Forwards a failure to the label `fail` with the status in `variable`. For functions with
+ * cleanup. */
 #define LLRTI_TRY_GOTO(variable, call)                                                             \
     do {                                                                                           \
         (variable) = (call);                                                                       \

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The checksum walks the input in blocks of 32 bytes over four independent 64-bit
- * lanes (multiply, rotate, multiply: three cycles a word), and folds the lanes twice with
- * different constants into the two halves. The last block is padded with zeros and the length enters
- * the fold, so inputs of different length differ. Words are read little-endian everywhere.
+ * The checksum walks the input in blocks of 32 bytes over four independent 64-bit lanes
+ * (multiply, rotate, multiply: three cycles a word), and folds the lanes twice with different
+ * constants into the two halves. The last block is padded with zeros and the length enters the
+ * fold, so inputs of different length differ. Words are read little-endian everywhere.
  *
- * SipHash-1-3 is written from its paper (Aumasson and Bernstein, "SipHash: a fast short-input PRF").
+ * SipHash-1-3 is written from its paper (Aumasson and Bernstein, "SipHash: a fast short-input
+ * PRF").
  */
 #include "hash.h"
 

@@ -2,8 +2,8 @@
 /*
  * JSON by recursive descent, one function per kind of value. The children of an open array or
  * object wait on one stack and are copied to the arena when it closes, which makes them
- * consecutive. Everything is bounded by the length of the text: a node costs at least two characters. Depth
- * is bounded so that the recursion fits the smallest stacks in use.
+ * consecutive. Everything is bounded by the length of the text: a node costs at least two
+ * characters. Depth is bounded so that the recursion fits the smallest stacks in use.
  */
 #include "json.h"
 
@@ -144,7 +144,8 @@ static size_t find_quote(const parser *p)
     return at;
 }
 
-/* A string; p->at is behind its opening quote. Escapes only shorten, so its length here is enough. */
+/* A string; p->at is behind its opening quote. Escapes only shorten, so its length here is
+ * enough. */
 static llrt_status parse_string(parser *p, const char **out, uint32_t *n_out)
 {
     const size_t end = find_quote(p);

@@ -16,7 +16,8 @@ typedef enum llrti_json_type {
     LLRTI_JSON_OBJECT
 } llrti_json_type;
 
-/** A node. Strings are UTF-8 with escapes resolved, NUL-terminated, `n` bytes (they may contain NUL). */
+/** A node. Strings are UTF-8 with escapes resolved, NUL-terminated, `n` bytes (they may contain
+ * NUL). */
 typedef struct llrti_json {
     llrti_json_type type;
     uint32_t n;                    /* bytes, elements or members */
@@ -37,7 +38,8 @@ llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_j
 const llrti_json *llrti_json_root(const llrti_json_doc *doc);
 void llrti_json_free(llrti_json_doc *doc); /* NULL is fine */
 
-/** Member of an object by key, element of an array by index; NULL when absent or of another type. `node` may be NULL. */
+/** Member of an object by key, element of an array by index; NULL when absent or of another type.
+ * `node` may be NULL. */
 const llrti_json *llrti_json_get(const llrti_json *node, const char *key);
 const llrti_json *llrti_json_at(const llrti_json *node, uint32_t index);
 /** The value with a fall-back for a missing or null node or one of another type. */

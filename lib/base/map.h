@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hash map from byte strings to uint32_t: built by one thread, then read by any
- * number. Open addressing with a keyed hash whose key differs per map, so that a
- * file cannot be made to collide. Keys are borrowed: their bytes must stay in place as long as the map.
+ * A hash map from byte strings to uint32_t: built by one thread, then read by any number. Open
+ * addressing with a keyed hash whose key differs per map, so that a file cannot be made to
+ * collide. Keys are borrowed: their bytes must stay in place as long as the map.
  */
 #ifndef LLRTI_MAP_H
 #define LLRTI_MAP_H

@@ -296,7 +296,8 @@ void llrti_file_close(llrti_file *file)
     file->handle = -1;
 }
 
-/* A second handle on the same file: reading through the descriptor's own would move its position. */
+/* A second handle on the same file: reading through the descriptor's own would move its
+ * position. */
 llrt_status llrti_file_borrow(int fd, llrti_file *out, uint64_t *size, llrt_error *err)
 {
     out->handle = -1;
@@ -483,7 +484,8 @@ void llrti_heap_free(void *ptr)
     _aligned_free(ptr);
 }
 
-/* Large pages need a privilege here, so bulk memory is ordinary memory with the alignment asked for. */
+/* Large pages need a privilege here, so bulk memory is ordinary memory with the alignment asked
+ * for. */
 void *llrti_pages_alloc(size_t size, size_t align)
 {
     return _aligned_malloc(size ? size : 1, align);

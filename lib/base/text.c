@@ -3,10 +3,11 @@
  * Bounded text and locale-independent numbers.
  *
  * Reading a double: up to 19 digits with a power of ten below 10^23 are exact in one division or
- * multiplication. Everything else is decided by integers: the number is written as a fraction of two big
- * integers, the fraction is scaled by a power of two to lie in [1, 2), its bits are taken off one at a
- * time, and what is left over decides the rounding. 768 digits are enough to tell any decimal from the
- * middle between two doubles; further ones only matter by not being zero.
+ * multiplication. Everything else is decided by integers: the number is written as a fraction of
+ * two big integers, the fraction is scaled by a power of two to lie in [1, 2), its bits are
+ * taken off one at a time, and what is left over decides the rounding. 768 digits are enough to
+ * tell any decimal from the middle between two doubles; further ones only matter by not being
+ * zero.
  *
  * Writing takes the fewest digits that read back as the same value; the digits come from snprintf,
  * the decimal point does not, because the host's locale may write another one.

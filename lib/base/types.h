@@ -63,7 +63,8 @@ const llrti_type_info *llrti_type_find_name(const char *name, size_t n);
 /** The name, or "unknown type". */
 const char *llrti_type_name(uint32_t type);
 bool llrti_type_is_supported(uint32_t type);
-/** Bytes of a row of n values; false when n is no whole number of blocks, on overflow, or for an unknown type. */
+/** Bytes of a row of n values; false when n is no whole number of blocks, on overflow, or for an
+ * unknown type. */
 bool llrti_type_row_bytes(uint32_t type, uint64_t n, size_t *out);
 
 #endif

@@ -8,14 +8,14 @@
  *   run        returns when `n_done` has reached n_task
  *
  * Whoever has claimed a task holds back the return of run, so task, arg and n_task can't change
- * under it; whoever has not never looks at them. A late thread therefore does no harm, and run waits for
- * tasks in progress only, never for a thread that sleeps.
+ * under it; whoever has not never looks at them. A late thread therefore does no harm, and run
+ * waits for tasks in progress only, never for a thread that sleeps.
  *
  * A worker that finds nothing spins for a while and then parks: it counts itself in `n_parked`,
  * looks at claim once more and sleeps. run stores claim, then looks at n_parked. Both are
- * sequentially consistent, so one of the two sees the other. The waiting caller parks in the same way
- * through `is_waiting`. Where the pool is larger than the processors given to it, spinning
- * would only keep others from working, so it parks at once.
+ * sequentially consistent, so one of the two sees the other. The waiting caller parks in the
+ * same way through `is_waiting`. Where the pool is larger than the processors given to it,
+ * spinning would only keep others from working, so it parks at once.
  *
  * A lent pool is asked to run one body per worker, each of which claims tasks until none is left.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The directory of a model: two growing arrays, each with a map from name to index, and
- * the checks that do not depend on the file format. Messages name the tensor or key in the error's field.
+ * The directory of a model: two growing arrays, each with a map from name to index, and the
+ * checks that do not depend on the file format. Messages name the tensor or key in the error's
+ * field.
  */
 #include "directory.h"
 

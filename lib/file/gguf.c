@@ -7,9 +7,10 @@
  *   n_tensor x  string name, u32 n_dim, u64 dim[n_dim], u32 type, u64 offset
  *   padding to general.alignment, tensor data
  *
- * Every count is compared with the bytes that are left in the file before anything is
- * allocated for it, and capped besides, so memory stays within a small factor of what the file really
- * holds. Values that are too long for the window (arrays, strings) are read straight to their place.
+ * Every count is compared with the bytes that are left in the file before anything is allocated
+ * for it, and capped besides, so memory stays within a small factor of what the file really
+ * holds. Values that are too long for the window (arrays, strings) are read straight to their
+ * place.
  */
 #include "gguf.h"
 
@@ -340,7 +341,8 @@ static llrt_status read_metas(cursor *c, uint64_t n, llrti_directory *directory)
     return LLRT_OK;
 }
 
-/* An unsigned number below `limit` from a key of any integer type; `absent` when the key is not there. */
+/* An unsigned number below `limit` from a key of any integer type; `absent` when the key is not
+ * there. */
 static llrt_status meta_number(const cursor *c, const llrti_directory *directory, const char *key,
                                uint64_t limit, uint64_t absent, uint64_t *out)
 {

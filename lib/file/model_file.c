@@ -2,14 +2,16 @@
 /*
  * Opening a model, whatever it consists of:
  *
- *   a folder                      model.safetensors, or model.safetensors.index.json and its shards,
- *                                 with the JSON files beside them
- *   x.safetensors, x.index.json   the same, named directly; a Hugging Face folder is around it
- *   anything else                 decided by its first bytes: GGUF (and its further splits) or safetensors
+ *   a folder               model.safetensors, or model.safetensors.index.json and its shards, with
+ *                          the JSON files beside them
+ *   x.safetensors,         the same, named directly; a Hugging Face folder is around it
+ *   x.index.json
+ *   anything else          by its first bytes: GGUF (and its further splits) or safetensors
  *
- * Names are joined as "<folder>/<name>", which is the whole contract with sources that are no
- * file system. Everything but the open files lives in the directory's arena or in blocks of its own, all of class HOST. After
- * opening, the structure changes only in llrti_model_file_map and llrti_model_file_release.
+ * Names are joined as "<folder>/<name>", which is the whole contract with sources that are no file
+ * system. Everything but the open files lives in the directory's arena or in blocks of its own, all
+ * of class HOST. After opening, the structure changes only in llrti_model_file_map and
+ * llrti_model_file_release.
  */
 #include "model_file.h"
 
@@ -327,7 +329,8 @@ static llrt_status read_named_safetensors(llrti_model_file *m, uint32_t index, b
 
 /* ---- opening ---- */
 
-/* A path that is no file: a folder of the source, when it has one of the files a model's folder has. */
+/* A path that is no file: a folder of the source, when it has one of the files a model's folder
+ * has. */
 static llrt_status read_as_folder(llrti_model_file *m, bool vocab_only, llrt_error *err)
 {
     const size_t n = strlen(m->path);

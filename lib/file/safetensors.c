@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * safetensors, strictly: the header's JSON is bounded, has no duplicate keys and nothing
- * but strings in __metadata__; every tensor has a known dtype, a shape, and offsets that are
- * exactly as far apart as dtype and shape say; the tensors together cover the data without gap or overlap. These
- * are the rules of the reference implementation, which make a file mean one thing only.
+ * safetensors, strictly: the header's JSON is bounded, has no duplicate keys and nothing but
+ * strings in __metadata__; every tensor has a known dtype, a shape, and offsets that are exactly
+ * as far apart as dtype and shape say; the tensors together cover the data without gap or
+ * overlap. These are the rules of the reference implementation, which make a file mean one thing
+ * only.
  */
 #include "safetensors.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The safetensors reader: one file's header, and the index of a sharded model. A file
- * is a little-endian u64 length, that many bytes of JSON and the tensors, which fill the rest
- * without a gap. Shapes are turned around: dim[0] is the row length, as in GGUF. A shape of more than four
- * dimensions keeps its true n_dim and has the outer ones multiplied into dim[3]; a scalar
- * is one row of one value. Types that llrt does not compute with are kept; reading such a tensor fails by name.
+ * The safetensors reader: one file's header, and the index of a sharded model. A file is a
+ * little-endian u64 length, that many bytes of JSON and the tensors, which fill the rest without
+ * a gap. Shapes are turned around: dim[0] is the row length, as in GGUF. A shape of more than
+ * four dimensions keeps its true n_dim and has the outer ones multiplied into dim[3]; a scalar
+ * is one row of one value. Types that llrt does not compute with are kept; reading such a tensor
+ * fails by name.
  */
 #ifndef LLRTI_SAFETENSORS_H
 #define LLRTI_SAFETENSORS_H
@@ -27,7 +28,8 @@ llrt_status llrti_safetensors_read(const llrti_source_file *file, uint32_t file_
                                    const llrti_map *wanted, llrti_directory *directory,
                                    uint32_t *n_other, llrti_hash128 *hash, llrt_error *err);
 
-/** The shards of an index file. Everything lives in `arena` and `doc`, which must stay as long as this. */
+/** The shards of an index file. Everything lives in `arena` and `doc`, which must stay as long as
+ * this. */
 typedef struct llrti_safetensors_index {
     llrti_json_doc *doc;
     llrti_map files;               /* shard name -> its number */

@@ -2,8 +2,8 @@
 /*
  * The ready-made sources (file system, descriptor, memory) and the checked calls that the
  * readers use instead of the raw callbacks. A handle of the file-system source is a small block
- * that holds the file and, once asked for, its mapping; the other two need no memory: the descriptor's handle
- * is the descriptor, the block's handle is the block.
+ * that holds the file and, once asked for, its mapping; the other two need no memory: the
+ * descriptor's handle is the descriptor, the block's handle is the block.
  */
 #include <llrt/source.h>
 

@@ -18,7 +18,8 @@ typedef struct llrti_source_file {
     uint64_t size;
 } llrti_source_file;
 
-/** Copies a caller's source of any struct_size; NULL gives the file system, whose handles come from `mem`. */
+/** Copies a caller's source of any struct_size; NULL gives the file system, whose handles come
+ * from `mem`. */
 llrt_status llrti_source_copy(llrt_source *to, const llrt_source *from, llrti_mem *mem,
                               llrt_error *err);
 
@@ -32,7 +33,8 @@ llrt_status llrti_source_read(const llrti_source_file *file, uint64_t offset, vo
 llrt_status llrti_source_map(const llrti_source_file *file, const void **out, llrt_error *err);
 void llrti_source_close(llrti_source_file *file); /* closing twice is fine */
 
-/** A whole file into a new HOST block with a NUL added; LLRT_ERR_FORMAT when it is larger than `limit`. */
+/** A whole file into a new HOST block with a NUL added; LLRT_ERR_FORMAT when it is larger than
+ * `limit`. */
 llrt_status llrti_source_read_whole(const llrt_source *source, llrti_mem *mem, const char *name,
                                     size_t limit, char **out, size_t *n, llrt_error *err);
 
