@@ -25,8 +25,9 @@
  * Each stage reckons with the probabilities of the candidates it is given, at temperature 1 and scaled to a
  * sum of 1. XTC takes one number from the generator per token and the draw another; greedy choice draws none.
  *
- * A sampler takes about 4 bytes per token of the vocabulary and 100 KiB more, 24 bytes per token when its options can
- * need all candidates in order (no top_k, or one above 1024, a custom stage, top_n_sigma, mirostat).
+ * A sampler takes about 4 bytes per token of the vocabulary and 100 KiB more; 28 bytes per token when its options can
+ * need all candidates in order (no top_k, or one above 1024, a custom stage, top_n_sigma, mirostat). Penalties or DRY
+ * over all tokens accepted take up to 2 MiB for their history.
  */
 #ifndef LLRT_SAMPLER_H
 #define LLRT_SAMPLER_H

@@ -72,26 +72,31 @@ float llrti_select_clean(float logit)
     return clean(logit);
 }
 
-static void copy_clean(const float *LLRTI_RESTRICT from, uint32_t n_vocab, const layout *l)
+/* The strand maxima of one group, (STRAND, LANES) row-major, by halving the rows: loops that vectorise. */
+static void find_group_maxima(const float *LLRTI_RESTRICT x, float *LLRTI_RESTRICT out)
 {
-    float *LLRTI_RESTRICT to = l->logits;
-    for (size_t i = 0; i < n_vocab; i++) to[i] = clean(from[i]);
-    for (size_t i = n_vocab; i < l->n_padded; i++) to[i] = minus_infinity;
+    float max[GROUP / 2];
+    for (int i = 0; i < GROUP / 2; i++) max[i] = x[i] > x[i + GROUP / 2] ? x[i] : x[i + GROUP / 2];
+    for (int half = GROUP / 4; half > LANES; half /= 2)
+        for (int i = 0; i < half; i++) max[i] = max[i] > max[i + half] ? max[i] : max[i + half];
+    for (int i = 0; i < LANES; i++) out[i] = max[i] > max[i + LANES] ? max[i] : max[i + LANES];
 }
 
 static void find_strand_maxima(const layout *l)
 {
-    for (size_t group = 0; group < l->n_padded / GROUP; group++) {
-        const float *LLRTI_RESTRICT x = l->logits + group * GROUP;
-        float *LLRTI_RESTRICT out = l->strands + group * LANES;
-        float max[LANES];
-        for (int lane = 0; lane < LANES; lane++) max[lane] = x[lane];
-        for (int row = 1; row < STRAND; row++)
-            for (int lane = 0; lane < LANES; lane++) {
-                const float y = x[row * LANES + lane];
-                max[lane] = y > max[lane] ? y : max[lane];
-            }
-        for (int lane = 0; lane < LANES; lane++) out[lane] = max[lane];
+    for (size_t group = 0; group < l->n_padded / GROUP; group++)
+        find_group_maxima(l->logits + group * GROUP, l->strands + group * LANES);
+}
+
+/* Group by group, so that the maxima are taken of what is still in the first-level cache. */
+static void copy_clean(const float *LLRTI_RESTRICT from, uint32_t n_vocab, const layout *l)
+{
+    for (size_t begin = 0; begin < l->n_padded; begin += GROUP) {
+        float *LLRTI_RESTRICT to = l->logits + begin;
+        const size_t n = begin >= n_vocab ? 0 : LLRTI_MIN(n_vocab - begin, (size_t)GROUP);
+        for (size_t i = 0; i < n; i++) to[i] = clean(from[begin + i]);
+        for (size_t i = n; i < GROUP; i++) to[i] = minus_infinity;
+        find_group_maxima(to, l->strands + begin / STRAND);
     }
 }
 
@@ -169,7 +174,6 @@ const float *llrti_select_apply(const float *logits, uint32_t n_vocab,
 {
     const layout l = scratch_layout(scratch, n_vocab);
     copy_clean(logits, n_vocab, &l);
-    find_strand_maxima(&l);
     result->n = 0;
     result->log_sum_exp = result->raw_log_sum_exp = 0.0;
     if (params->want_raw_log_sum_exp) result->raw_log_sum_exp = log_sum_exp(&l);
