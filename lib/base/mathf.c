@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * exp: x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its series up to r^13 (the remainder is below 5e-18), then n
- * goes into the exponent.
+ * exp: x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its series up to r^13 (the remainder is below
+ * 5e-18), then n goes into the exponent.
  *
  * log: x = 2^k (1 + f) with 1 + f between sqrt(1/2) and sqrt(2). With s = f / (2 + f),
- * log(1 + f) = 2 (s + s^3/3 + s^5/5 ...) = f - s (f - R), R = 2 s^2/3 + 2 s^4/5 + ... f is exact, so the error of
- * the rest, at most a sixth of it, decides.
+ * log(1 + f) = 2 (s + s^3/3 + s^5/5 ...) = f - s (f - R), R = 2 s^2/3 + 2 s^4/5 + ...
+ * f is exact, so the error of the rest, at most a sixth of it, decides.
  */
 #include "mathf.h"
 
@@ -23,7 +23,10 @@ static double bits_double(uint64_t u)
     return x;
 }
 
-/* ln 2 in two parts; the first has 21 zero bits at its end, so that its product with an exponent is exact. */
+/*
+ * ln 2 in two parts; the first has 21 zero bits at its end, so that its product with an exponent
+ * is exact.
+ */
 static const double ln2_high = 0x1.62e42feep-1;
 static const double ln2_low = 0x1.a39ef35793c76p-33;
 

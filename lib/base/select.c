@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Selection in four passes over the row, each of which a compiler can vectorise:
+ * Selection in passes over the row that a compiler can vectorise:
  *
- *   1. copy, clean, and the largest of every *strand*: 32 elements, 16 apart, so that a group of 512 elements
- *      gives 16 strands side by side and no pass has to add up across lanes;
- *   2. the few changed tokens are patched and the strands they are in looked at again;
- *   3. the sum of exponentials;
- *   4. candidates: the n-th largest strand maximum is a lower bound of the n-th largest logit, so
- *      only strands that reach it are opened, and only elements that reach it are kept. They go to a buffer of
- *      KEPT keys; when it is full it is sorted and cut to n, which raises the bound. Equal logits
- *      cannot defeat it: later strands are not in order of id, so a key beats the bound by logit or by id.
+ *   1. Copy, clean, and the largest of every *strand*: 32 elements, 16 apart. A group of 512
+ *      elements makes 16 strands side by side, so no pass has to add up across lanes.
+ *   2. The few changed tokens are patched and the strands they are in looked at again.
+ *   3. The sum of exponentials.
+ *   4. Candidates. The n-th largest strand maximum is a lower bound of the n-th largest logit, so
+ *      only strands that reach it are opened and only elements that reach it are kept, as keys in
+ *      a buffer of KEPT. When it is full it is sorted and cut to n, and the n-th key becomes the
+ *      bound; keys differ by id, so equal logits don't pass it for ever.
  *
  * Scratch: padded logits, strand maxima, keys for sorting.
  */
@@ -72,7 +72,10 @@ float llrti_select_clean(float logit)
     return clean(logit);
 }
 
-/* The strand maxima of one group, (STRAND, LANES) row-major, by halving the rows: loops that vectorise. */
+/*
+ * The strand maxima of one group, (STRAND, LANES) row-major, by halving the rows: loops that
+ * vectorise.
+ */
 static void find_group_maxima(const float *LLRTI_RESTRICT x, float *LLRTI_RESTRICT out)
 {
     float max[GROUP / 2];
@@ -243,7 +246,10 @@ void llrti_select_sort(uint64_t *keys, uint64_t *other, size_t n, bool is_by_id)
     if (from != keys) memcpy(keys, from, n * sizeof *keys);
 }
 
-/* The k-th largest strand maximum as descending bits (k from 1, at most n_strand): by radix, from the top byte. */
+/*
+ * The k-th largest strand maximum as descending bits (k from 1, at most n_strand): by radix,
+ * from the top byte.
+ */
 static uint32_t find_bound(const layout *l, uint32_t k)
 {
     uint32_t prefix = 0, mask = 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * With the history read backwards as s, the length of the repetition that ends k tokens before the
- * last one is the longest common prefix of s and s[k..]: the Z function, linear in n. s[k - 1] is the
- * token that followed it. Breakers only cap the lengths, so the prefix of s is cut before the first one.
+ * last one is the longest common prefix of s and s[k..]: the Z function, linear in n. s[k - 1] is
+ * the token that followed it. Breakers only cap the lengths, so the prefix of s is cut before the
+ * first one.
  */
 #include "dry.h"
 

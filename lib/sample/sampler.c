@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sampler handle. It is one block of memory: the struct, then every buffer at an offset that depends
- * only on options and vocabulary, so a clone is a copy of the block with the pointers set anew.
+ * The sampler handle. It is one block of memory: the struct, then every buffer at an offset that
+ * depends only on options and vocabulary, so a clone is a copy of the block with the pointers set
+ * anew.
  *
- * A sample goes prepare -> select -> stages on the best candidates; when those are not sufficient, all logits
- * are sorted and the stages run on all of them. Memory for that (20 bytes per token instead of 4) is
- * only taken when the options can need it.
+ * A sample goes prepare -> select -> stages on the best candidates; when those are not sufficient,
+ * all logits are sorted and the stages run on all of them. Memory for that (28 bytes per token
+ * instead of 4) is only taken when the options can need it.
  *
  * History: the last `window` tokens lie contiguous at the end of a buffer twice as large, which
  * is moved to the front when it is full.
@@ -126,8 +127,10 @@ static llrt_status allocate(const llrt_allocator *hooks, size_t size, llrt_sampl
     return LLRT_OK;
 }
 
-/* Adds up entries of the same token and leaves out what adds nothing. Insertion into a sorted list would be quadratic, so
- * the entries are sorted as keys first, equal tokens by position. The keys have room for it: see create. */
+/*
+ * Adds up entries of the same token and leaves out what adds nothing. Insertion into a sorted
+ * list would be quadratic, so the entries are sorted as keys first, equal tokens by position.
+ */
 static void take_biases(llrt_sampler *s, const llrt_logit_bias *from, uint32_t n, uint64_t *keys,
                         uint64_t *other)
 {
@@ -185,7 +188,10 @@ static llrt_status create(uint32_t n_vocab, const llrt_sampler_options *options,
     for (uint32_t i = 0; i < o->n_dry_breaker; i++)
         s->breakers[(uint32_t)o->dry_breaker[i] / 32] |= 1u << ((uint32_t)o->dry_breaker[i] % 32);
     if (o->n_logit_bias) {
-        /* n_logit_bias <= n_vocab; a temporary pair of key lists, since few samplers have many biases. */
+        /*
+         * n_logit_bias <= n_vocab; a temporary pair of key lists, since few samplers have many
+         * biases.
+         */
         uint64_t *const keys =
             llrti_alloc(&s->mem, 2 * (size_t)o->n_logit_bias * sizeof *keys, LLRT_MEMORY_HOST);
         if (!keys) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Structs grow only at the end, so a caller built against another version is served by copying
- * the smaller of the two sizes; bytes beyond ours must be zero, since they would be options we don't know.
+ * Structs grow only at the end, so a caller built against another version is served by copying the
+ * smaller of the two sizes; bytes beyond ours must be zero, since they would be options we don't
+ * know.
  */
 #include "sampler_options.h"
 

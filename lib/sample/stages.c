@@ -214,7 +214,10 @@ static void apply_min_p(const llrt_sampler_options *o, llrti_candidates *set)
     }
 }
 
-/* Exclude top choices: with xtc_probability, drops all but the last of those with at least the threshold. */
+/*
+ * Exclude top choices: with xtc_probability, drops all but the last of those with at least the
+ * threshold.
+ */
 static bool apply_xtc(llrti_stage_state *state, llrti_candidates *set)
 {
     const llrt_sampler_options *o = state->options;

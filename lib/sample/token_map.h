@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A set of token ids with a number each, for the penalties: a dense list that can be handed out as it is, and
- * an open-addressing index into it. Linear probing with removal by shifting back, so it
- * never fills up with tombstones. Memory is the caller's; nothing is allocated. One thread at a time.
+ * A set of token ids with a number each, for the penalties: a dense list that can be handed out as
+ * it is, and an open-addressing index into it. Linear probing with removal by shifting back, so it
+ * never fills up with tombstones. Memory is the caller's; nothing is allocated. One thread at a
+ * time.
  */
 #ifndef LLRTI_TOKEN_MAP_H
 #define LLRTI_TOKEN_MAP_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * exp and log against libm in wider arithmetic. The float functions are compared at every
- * 61st float of their whole range (every float with LLRT_TEST_EXHAUSTIVE set at compile time), the double ones at
- * random points; the bounds are those stated in mathf.h.
+ * exp and log against libm in wider arithmetic. The float functions are compared at every 61st
+ * float of their whole range (every float with LLRT_TEST_EXHAUSTIVE set at compile time), the
+ * double ones at random points; the bounds are those stated in mathf.h.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sampler: published cases, a property test (the result from a few candidates equals the result from
- * all logits, bit for bit), references written here in double precision, and the handle's rules.
+ * The sampler: published cases, a property test (the result from a few candidates equals the
+ * result from all logits, bit for bit), references written here in double precision, and the
+ * handle's rules.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -95,9 +96,10 @@ static double arg(const llrti_json *args, uint32_t i)
 }
 
 /*
- * The cases of the functions that filter only list the probabilities that were there before, not scaled to a
- * sum of 1; those that remove by -infinity keep candidates of probability 0; ours is always scaled, in order
- * of probability, and without impossible tokens. So both sides are scaled, sorted and stripped of zeros.
+ * The cases of the functions that filter only list the probabilities that were there before, not
+ * scaled to a sum of 1; those that remove by -infinity keep candidates of probability 0; ours is
+ * always scaled, in order of probability, and without impossible tokens. So both sides are scaled,
+ * sorted and stripped of zeros.
  */
 static void check_distribution(const llrt_sampler_options *o, const numbers *probs,
                                const numbers *history, const numbers *expected)
@@ -132,7 +134,10 @@ static void check_distribution(const llrt_sampler_options *o, const numbers *pro
     llrt_sampler_free(s);
 }
 
-/* Logits log(0), log(1), ... log(n - 1); stages one after the other, with what the case's authors expect of each. */
+/*
+ * Logits log(0), log(1), ... log(n - 1); stages one after the other, with what the case's
+ * authors expect of each.
+ */
 static void check_queue(const llrti_json *args)
 {
     const int32_t n_vocab = (int32_t)arg(args, 0);
@@ -144,7 +149,10 @@ static void check_queue(const llrti_json *args)
     for (int32_t i = 0; i < n_vocab; i++) logits[i] = logf((float)i);
     int32_t least = 0, size = n_vocab;
     for (const char *stage = queue; *stage; stage++) {
-        /* One stage alone, on logits where what earlier stages dropped is -infinity: any order can be run. */
+        /*
+         * One stage alone, on logits where what earlier stages dropped is -infinity: any order
+         * can be run.
+         */
         llrt_sampler_options o = plain_options();
         if (*stage == 'k') o.top_k = top_k;
         if (*stage == 'p') o.top_p = top_p;
@@ -219,7 +227,10 @@ static void check_case(const char *fn, const llrti_json *args)
     } else if (strcmp(fn, "test_min_p") == 0) {
         o.min_p = (float)arg(args, p);
         if (o.min_p > 1.0f) {
-            /* The case allows 1.05 and keeps the best token. Our range ends at 1, which does the same. */
+            /*
+             * The case allows 1.05 and keeps the best token. Our range ends at 1, which does the
+             * same.
+             */
             llrt_sampler *s;
             assert_int_equal(llrt_sampler_create(4, &o, &s, NULL), LLRT_ERR_ARGUMENT);
             o.min_p = 1.0f;

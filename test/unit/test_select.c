@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Selection against a plain reference: change every logit, sort all with a comparison function, sum in long double.
+ * Selection against a plain reference: change every logit, sort all with a comparison function,
+ * sum in long double.
  */
 #include <setjmp.h>
 #include <stdarg.h>
