@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stores into KV tiles for AVX-512. The code is kv_simd.h, compiled here with the vectors of simd_avx512.h; it gives
+ * the bits of the reference.
+ */
+#include "simd_avx512.h"
+
+#include "kv_simd.h"
