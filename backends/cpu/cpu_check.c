@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Program check, see cpu_check.h. One function per kind of operator states its shapes; the rules every operator
+ * shares (indices, written once, written before read) come first. `first` of a value is LLRT_NONE until
+ * something writes it.
+ */
+#include "cpu_check.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+
+#define MAX_WIDTH (1u << 24) /* of a row: far above any model, far below overflow */
+
+typedef struct checker {
+    llrti_cpu_model *model;
+    llrti_cpu_program *program;
+    uint32_t index, op_index;
+    const llrt_op *op;
+    float *inv_freq;
+    llrt_error *err;
+} checker;
+
+const char *llrti_cpu_check_op_name(llrt_op_kind kind)
+{
+    static const char *const name[] = {
+        "?",      "EMBED", "POSITION",     "?",     "GATHER",   "SLICE",    "CONCAT",
+        "ADD",    "MUL",   "SIGMOID_GATE", "SCALE", "SOFT_CAP", "RMS_NORM", "LAYER_NORM",
+        "LINEAR", "ROPE",  "ATTENTION",    "GLU",   "ACTIVATE", "HEAD"};
+    return kind < LLRTI_COUNT(name) ? name[kind] : "?";
+}
+
+static llrt_status fail_op(const checker *c, llrt_status status, const char *format, ...)
+    LLRTI_PRINTF(3, 4);
+
+static llrt_status fail_op(const checker *c, llrt_status status, const char *format, ...)
+{
+    char text[320];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return llrti_fail(c->err, status, "program %u, op %u (%s, number %u): %s", c->index,
+                      c->op_index, llrti_cpu_check_op_name(c->op->kind), c->op->kind, text);
+}
+
+static const llrti_cpu_value *input(const checker *c, uint32_t i)
+{
+    return &c->program->value[c->op->in[i]];
+}
+
+static const llrti_cpu_value *output(const checker *c)
+{
+    return &c->program->value[c->op->out];
+}
+
+static llrt_status check_shape(const checker *c, const char *what, const llrti_cpu_value *found,
+                               llrt_rows rows, uint64_t n_head, uint64_t width)
+{
+    if (found->rows == rows && found->n_head == n_head && found->width == width) return LLRT_OK;
+    return fail_op(
+        c, LLRT_ERR_ARGUMENT,
+        "%s has rows of kind %u and %u heads of %u elements, expected kind %u and %llu of %llu",
+        what, found->rows, found->n_head, found->width, rows, (unsigned long long)n_head,
+        (unsigned long long)width);
+}
+
+static llrt_status check_row_width(const checker *c, const char *what, const llrti_cpu_value *found,
+                                   llrt_rows rows, uint64_t row_width)
+{
+    if (found->rows == rows && found->row_width == row_width) return LLRT_OK;
+    return fail_op(c, LLRT_ERR_ARGUMENT,
+                   "%s has rows of kind %u and %zu elements, expected kind %u and %llu", what,
+                   found->rows, found->row_width, rows, (unsigned long long)row_width);
+}
+
+static llrt_status check_same_shape(const checker *c, const char *what, const llrti_cpu_value *a)
+{
+    return check_shape(c, what, a, output(c)->rows, output(c)->n_head, output(c)->width);
+}
+
+static llrt_status check_number(const checker *c, const char *what, float found, float low)
+{
+    if (isfinite(found) && found >= low) return LLRT_OK;
+    return fail_op(c, LLRT_ERR_ARGUMENT, "%s is %g, expected a number of at least %g", what,
+                   (double)found, (double)low);
+}
+
+/* The weight in slot i, or NULL in *out when the op has none there and may do without. */
+static llrt_status find_weight(const checker *c, uint32_t i, bool is_optional,
+                               llrti_cpu_weight **out)
+{
+    const uint32_t w = c->op->weight[i];
+    *out = NULL;
+    if (w == LLRT_NONE && is_optional) return LLRT_OK;
+    if (w >= c->model->n_weight)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "weight %u is tensor %u, expected one below %u", i, w,
+                       c->model->n_weight);
+    *out = &c->model->weight[w];
+    return LLRT_OK;
+}
+
+static llrt_status check_vector(const checker *c, uint32_t i, bool is_optional, uint64_t n)
+{
+    llrti_cpu_weight *w;
+    LLRTI_TRY(find_weight(c, i, is_optional, &w));
+    if (!w) return LLRT_OK;
+    if (w->k != n || w->m != 1)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "tensor '%s' is %llu x %llu, expected %llu elements",
+                       w->name, (unsigned long long)w->k, (unsigned long long)w->m,
+                       (unsigned long long)n);
+    w->is_vector = true;
+    return LLRT_OK;
+}
+
+static llrt_status check_matrix(const checker *c, uint64_t k, uint64_t m, llrti_cpu_weight **out)
+{
+    llrti_cpu_weight *w;
+    LLRTI_TRY(find_weight(c, 0, false, &w));
+    if (w->k != k || (m && w->m != m))
+        return fail_op(c, LLRT_ERR_ARGUMENT, "tensor '%s' is %llu x %llu, expected %llu x %llu",
+                       w->name, (unsigned long long)w->k, (unsigned long long)w->m,
+                       (unsigned long long)k, (unsigned long long)(m ? m : w->m));
+    *out = w;
+    return LLRT_OK;
+}
+
+static llrt_status check_embed(checker *c)
+{
+    llrti_cpu_program *const p = c->program;
+    llrti_cpu_weight *w;
+    LLRTI_TRY(check_number(c, "the factor", c->op->u.scale.factor, -INFINITY));
+    if (output(c)->rows != LLRT_ROWS_TOKEN)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "its output has rows of kind %u, expected token rows",
+                       output(c)->rows);
+    LLRTI_TRY(check_matrix(c, output(c)->row_width, 0, &w));
+    w->is_matrix = true;
+    if (p->has_embed && p->d_embed != output(c)->row_width)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "width %zu, but an EMBED before it has %u",
+                       output(c)->row_width, p->d_embed);
+    p->n_token = p->has_embed ? LLRTI_MIN(p->n_token, w->m) : w->m;
+    p->has_embed = true;
+    p->d_embed = (uint32_t)output(c)->row_width;
+    return LLRT_OK;
+}
+
+static llrt_status check_position(checker *c)
+{
+    llrti_cpu_weight *w;
+    const int64_t offset = c->op->u.position.offset;
+    LLRTI_TRY(check_same_shape(c, "its input", input(c, 0)));
+    if (output(c)->rows != LLRT_ROWS_TOKEN)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "its output has rows of kind %u, expected token rows",
+                       output(c)->rows);
+    LLRTI_TRY(check_matrix(c, output(c)->row_width, 0, &w));
+    w->is_vector = true;
+    const int64_t n_position = (int64_t)LLRTI_MIN(w->m, (uint64_t)1 << 40);
+    c->program->pos_low = LLRTI_MAX(c->program->pos_low, -offset);
+    c->program->pos_high = LLRTI_MIN(c->program->pos_high, n_position - offset);
+    return LLRT_OK;
+}
+
+static llrt_status check_slice(checker *c)
+{
+    const size_t begin = c->op->u.slice.begin, n = input(c, 0)->row_width;
+    if (output(c)->rows != input(c, 0)->rows || begin > n || output(c)->row_width > n - begin)
+        return fail_op(
+            c, LLRT_ERR_ARGUMENT,
+            "elements %zu to %zu of rows of %zu, expected a range inside and the same kind of rows",
+            begin, begin + output(c)->row_width, n);
+    return LLRT_OK;
+}
+
+static llrt_status check_concat(checker *c)
+{
+    size_t sum = 0;
+    for (uint32_t i = 0; i < c->op->n_in; i++) {
+        if (input(c, i)->rows != output(c)->rows)
+            return fail_op(c, LLRT_ERR_ARGUMENT, "input %u has rows of kind %u, expected %u", i,
+                           input(c, i)->rows, output(c)->rows);
+        sum += input(c, i)->row_width;
+    }
+    if (sum != output(c)->row_width)
+        return fail_op(c, LLRT_ERR_ARGUMENT,
+                       "the inputs have %zu elements together, the output %zu", sum,
+                       output(c)->row_width);
+    return LLRT_OK;
+}
+
+static llrt_status check_norm(checker *c)
+{
+    LLRTI_TRY(check_same_shape(c, "its input", input(c, 0)));
+    LLRTI_TRY(check_number(c, "eps", c->op->u.norm.eps, 0));
+    LLRTI_TRY(check_vector(c, 0, true, output(c)->width));
+    if (c->op->kind == LLRT_OP_LAYER_NORM) return check_vector(c, 1, true, output(c)->width);
+    return check_number(c, "the weight's offset", c->op->u.norm.weight_offset, -INFINITY);
+}
+
+static llrt_status check_linear(checker *c)
+{
+    llrti_cpu_weight *w;
+    if (output(c)->rows != input(c, 0)->rows)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "its input has rows of kind %u, its output of kind %u",
+                       input(c, 0)->rows, output(c)->rows);
+    LLRTI_TRY(check_matrix(c, input(c, 0)->row_width, output(c)->row_width, &w));
+    w->is_matrix = true;
+    return check_vector(c, 1, true, output(c)->row_width);
+}
+
+static llrt_status check_rope(checker *c)
+{
+    const uint32_t n_rot = c->op->u.rope.n_rot;
+    llrti_cpu_program *const p = c->program;
+    LLRTI_TRY(check_same_shape(c, "its input", input(c, 0)));
+    if (output(c)->rows != LLRT_ROWS_TOKEN)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "its input has rows of kind %u, expected token rows",
+                       output(c)->rows);
+    if (c->op->u.rope.pairs > LLRT_ROPE_HALVES)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "pairing %u, known are 0 and 1",
+                       c->op->u.rope.pairs);
+    if (n_rot == 0 || n_rot % 2 || n_rot > output(c)->width)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "n_rot is %u, expected an even number from 2 to %u",
+                       n_rot, output(c)->width);
+    LLRTI_TRY(check_number(c, "the magnitude", c->op->u.rope.magnitude, -INFINITY));
+    const float *const from = c->op->u.rope.inv_freq;
+    if (!from) return fail_op(c, LLRT_ERR_ARGUMENT, "inv_freq is NULL");
+    for (uint32_t i = 0; i < n_rot / 2; i++)
+        LLRTI_TRY(check_number(c, "inv_freq", from[i], -INFINITY));
+    uint32_t set = 0;
+    for (; set < p->n_rope; set++) {
+        const llrti_cpu_rope *const r = &p->rope[set];
+        if (r->n_rot == n_rot && r->magnitude == c->op->u.rope.magnitude &&
+            memcmp(r->inv_freq, from, n_rot / 2 * sizeof *from) == 0)
+            break;
+    }
+    if (set == p->n_rope) {
+        memcpy(c->inv_freq, from, n_rot / 2 * sizeof *from);
+        p->rope[p->n_rope++] = (llrti_cpu_rope){n_rot, c->op->u.rope.magnitude, c->inv_freq};
+        c->inv_freq += n_rot / 2;
+    }
+    p->op[c->op_index].rope = set;
+    p->op[c->op_index].op.u.rope.inv_freq = p->rope[set].inv_freq;
+    return LLRT_OK;
+}
+
+static llrt_status check_attention(checker *c)
+{
+    const uint32_t kv = c->op->u.attention.kv;
+    if (kv >= c->model->n_kv)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "kv slot %u, expected one below %u", kv,
+                       c->model->n_kv);
+    if (c->op->u.attention.mask != LLRT_MASK_CAUSAL)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "mask %u, known is 0", c->op->u.attention.mask);
+    const llrt_kv_desc *const d = &c->model->kv[kv].desc;
+    const uint32_t n_head = output(c)->n_head;
+    if (n_head % d->n_head)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%u query heads, expected a multiple of %u", n_head,
+                       d->n_head);
+    LLRTI_TRY(check_shape(c, "q", input(c, 0), LLRT_ROWS_TOKEN, n_head, d->k_dim));
+    LLRTI_TRY(check_shape(c, "k", input(c, 1), LLRT_ROWS_TOKEN, d->n_head, d->k_dim));
+    LLRTI_TRY(check_shape(c, "v", input(c, 2), LLRT_ROWS_TOKEN, d->n_head, d->v_dim));
+    LLRTI_TRY(check_shape(c, "its output", output(c), LLRT_ROWS_TOKEN, n_head, d->v_dim));
+    LLRTI_TRY(check_number(c, "the soft cap", c->op->u.attention.soft_cap, 0));
+    return check_number(c, "the scale", c->op->u.attention.scale, -INFINITY);
+}
+
+static llrt_status check_kind(checker *c)
+{
+    switch (c->op->kind) {
+    case LLRT_OP_EMBED:
+        return check_embed(c);
+    case LLRT_OP_POSITION:
+        return check_position(c);
+    case LLRT_OP_GATHER:
+        if (input(c, 0)->rows != LLRT_ROWS_TOKEN)
+            return fail_op(c, LLRT_ERR_ARGUMENT,
+                           "its input has rows of kind %u, expected token rows", input(c, 0)->rows);
+        return check_shape(c, "its output", output(c), LLRT_ROWS_OUT, input(c, 0)->n_head,
+                           input(c, 0)->width);
+    case LLRT_OP_SLICE:
+        return check_slice(c);
+    case LLRT_OP_CONCAT:
+        return check_concat(c);
+    case LLRT_OP_ADD:
+    case LLRT_OP_MUL:
+    case LLRT_OP_SIGMOID_GATE:
+    case LLRT_OP_GLU:
+        LLRTI_TRY(check_row_width(c, "a", input(c, 0), output(c)->rows, output(c)->row_width));
+        LLRTI_TRY(check_row_width(c, "b", input(c, 1), output(c)->rows, output(c)->row_width));
+        break;
+    case LLRT_OP_SOFT_CAP:
+        if (c->op->u.scale.factor == 0) return fail_op(c, LLRT_ERR_ARGUMENT, "the cap is 0");
+        LLRTI_TRY(check_number(c, "the cap", c->op->u.scale.factor, 0));
+        return check_row_width(c, "its input", input(c, 0), output(c)->rows, output(c)->row_width);
+    case LLRT_OP_SCALE:
+        LLRTI_TRY(check_number(c, "the factor", c->op->u.scale.factor, -INFINITY));
+        return check_row_width(c, "its input", input(c, 0), output(c)->rows, output(c)->row_width);
+    case LLRT_OP_ACTIVATE:
+        LLRTI_TRY(
+            check_row_width(c, "its input", input(c, 0), output(c)->rows, output(c)->row_width));
+        break;
+    case LLRT_OP_RMS_NORM:
+    case LLRT_OP_LAYER_NORM:
+        return check_norm(c);
+    case LLRT_OP_LINEAR:
+    case LLRT_OP_HEAD:
+        return check_linear(c);
+    case LLRT_OP_ROPE:
+        return check_rope(c);
+    case LLRT_OP_ATTENTION:
+        return check_attention(c);
+    default:
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "the CPU backend knows no such operator");
+    }
+    const bool has_act = c->op->kind == LLRT_OP_GLU || c->op->kind == LLRT_OP_ACTIVATE;
+    if (has_act && c->op->u.act.act >= LLRTI_OPS_N_ACT)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "activation %u, known are 0 to %d",
+                       c->op->u.act.act, LLRTI_OPS_N_ACT - 1);
+    return LLRT_OK;
+}
+
+/* Number of inputs the kind takes; 0 means 1 to 6 of them, and EMBED has none. */
+static llrt_status check_inputs(const checker *c)
+{
+    static const uint8_t binary[] = {LLRT_OP_ADD, LLRT_OP_MUL, LLRT_OP_SIGMOID_GATE, LLRT_OP_GLU};
+    uint32_t low = 1, high = 1;
+    for (size_t i = 0; i < LLRTI_COUNT(binary); i++)
+        if (c->op->kind == binary[i]) low = high = 2;
+    if (c->op->kind == LLRT_OP_EMBED) low = high = 0;
+    if (c->op->kind == LLRT_OP_ATTENTION) low = high = 3;
+    if (c->op->kind == LLRT_OP_CONCAT) high = (uint32_t)LLRTI_COUNT(c->op->in);
+    if (c->op->n_in < low || c->op->n_in > high)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%u inputs, expected %u to %u", c->op->n_in, low,
+                       high);
+    for (uint32_t i = 0; i < c->op->n_in; i++) {
+        if (c->op->in[i] >= c->program->n_value)
+            return fail_op(c, LLRT_ERR_ARGUMENT, "input %u is value %u, expected one below %u", i,
+                           c->op->in[i], c->program->n_value);
+        if (input(c, i)->first == LLRT_NONE)
+            return fail_op(c, LLRT_ERR_ARGUMENT, "input %u, value %u, is read before it is written",
+                           i, c->op->in[i]);
+    }
+    if (c->op->out >= c->program->n_value)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "the output is value %u, expected one below %u",
+                       c->op->out, c->program->n_value);
+    if (output(c)->first != LLRT_NONE)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "value %u is written a second time", c->op->out);
+    return LLRT_OK;
+}
+
+static llrt_status check_values(const checker *c, const llrt_program *source)
+{
+    for (uint32_t i = 0; i < source->n_value; i++) {
+        const llrt_value *const v = &source->value[i];
+        const uint64_t row = (uint64_t)v->n_head * v->width;
+        if (v->rows > LLRT_ROWS_OUT)
+            return llrti_fail(c->err, LLRT_ERR_UNSUPPORTED,
+                              "program %u, value %u: rows of kind %u, known are 0 and 1", c->index,
+                              i, v->rows);
+        if (row == 0 || row > MAX_WIDTH)
+            return llrti_fail(
+                c->err, LLRT_ERR_ARGUMENT,
+                "program %u, value %u: %u heads of %u elements, expected 1 to %u elements together",
+                c->index, i, v->n_head, v->width, MAX_WIDTH);
+        c->program->value[i] =
+            (llrti_cpu_value){v->rows, v->n_head, v->width, (size_t)row, LLRT_NONE, 0};
+    }
+    for (uint32_t i = 0; i < source->n_input; i++) {
+        const uint32_t v = source->input[i];
+        if (v >= source->n_value || c->program->value[v].first != LLRT_NONE ||
+            c->program->value[v].rows != LLRT_ROWS_TOKEN)
+            return llrti_fail(c->err, LLRT_ERR_ARGUMENT,
+                              "program %u, input %u is value %u, expected a value of token rows "
+                              "below %u, each once",
+                              c->index, i, v, source->n_value);
+        c->program->value[v].first = 0;
+        c->program->input[i] = v;
+    }
+    return LLRT_OK;
+}
+
+static llrt_status check_outputs(const checker *c, const llrt_program *source)
+{
+    for (uint32_t i = 0; i <= source->n_output; i++) {
+        const bool is_logits = i == source->n_output;
+        const uint32_t v = is_logits ? source->logits : source->output[i];
+        if (is_logits && v == LLRT_NONE) break;
+        if (v >= source->n_value || c->program->value[v].first == LLRT_NONE)
+            return llrti_fail(c->err, LLRT_ERR_ARGUMENT,
+                              "program %u: output %u is value %u, which nothing writes", c->index,
+                              i, v);
+        if (is_logits && c->program->value[v].rows != LLRT_ROWS_OUT)
+            return llrti_fail(
+                c->err, LLRT_ERR_ARGUMENT,
+                "program %u: the logits, value %u, have rows of kind %u, expected wanted rows",
+                c->index, v, c->program->value[v].rows);
+        if (!is_logits) c->program->output[i] = v;
+        c->program->value[v].last = source->n_op;
+    }
+    return LLRT_OK;
+}
+
+llrt_status llrti_cpu_check_program(llrti_cpu_model *model, uint32_t index,
+                                    const llrt_program *source, float *inv_freq, llrt_error *err)
+{
+    llrti_cpu_program *const p = &model->program[index];
+    checker c = {model, p, index, 0, NULL, inv_freq, err};
+    p->n_value = source->n_value;
+    p->n_op = source->n_op;
+    p->n_input = source->n_input;
+    p->n_output = source->n_output;
+    p->logits = source->logits;
+    p->pos_high = INT32_MAX;
+    LLRTI_TRY(check_values(&c, source));
+    for (uint32_t i = 0; i < source->n_op; i++) {
+        c.op_index = i;
+        c.op = &source->op[i];
+        LLRTI_TRY(check_inputs(&c));
+        p->op[i].op = *c.op;
+        p->op[i].time = i;
+        LLRTI_TRY(check_kind(&c));
+        p->value[c.op->out].first = i;
+    }
+    return check_outputs(&c, source);
+}
+
+static bool is_linear(const llrti_cpu_op *op)
+{
+    return op->op.kind == LLRT_OP_LINEAR || op->op.kind == LLRT_OP_HEAD;
+}
+
+void llrti_cpu_check_group(llrti_cpu_model *model, llrti_cpu_program *program)
+{
+    const uint32_t reach =
+        16; /* how far ahead of a leader its followers may lie: past the norms and ropes of Q and K */
+    for (uint32_t i = 0; i < program->n_op; i++) {
+        llrti_cpu_op *const leader = &program->op[i];
+        if (!is_linear(leader) || leader->time != i) continue;
+        const llrti_linear *const w = &model->weight[leader->op.weight[0]].linear;
+        leader->n_group = 1;
+        leader->group[0] = i;
+        for (uint32_t j = i + 1; j < program->n_op && j - i <= reach; j++) {
+            llrti_cpu_op *const other = &program->op[j];
+            if (leader->n_group == LLRTI_LINEAR_MAX_WEIGHT) break;
+            if (!is_linear(other) || other->time != j || other->op.in[0] != leader->op.in[0])
+                continue;
+            const llrti_linear *const x = &model->weight[other->op.weight[0]].linear;
+            if (x->act != w->act || x->k != w->k) continue;
+            other->time = i;
+            leader->group[leader->n_group++] = j;
+        }
+    }
+    for (uint32_t i = 0; i < program->n_op; i++) {
+        const llrti_cpu_op *const op = &program->op[i];
+        llrti_cpu_value *const out = &program->value[op->op.out];
+        out->first = op->time;
+        out->last = LLRTI_MAX(out->last, op->time);
+        for (uint32_t k = 0; k < op->op.n_in; k++) {
+            llrti_cpu_value *const in = &program->value[op->op.in[k]];
+            in->last = LLRTI_MAX(in->last, op->time);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A model of the CPU backend: compiled programs and weights. Two blocks of memory: a HOST one with every
+ * table (this struct first), a WEIGHTS one with all matrices and vectors.
+ *
+ * A tensor that a linear, HEAD or EMBED names is kept as a llrti_linear (once, also when several do). One that a norm, a
+ * bias or POSITION names is kept as float32. Others are taken in and dropped.
+ *
+ * Compiling checks everything a program says, so that execution needs no checks, and groups linears of the same
+ * input: the first one, the leader, runs for up to LLRTI_LINEAR_MAX_WEIGHT of them.
+ */
+#ifndef LLRTI_CPU_MODEL_H
+#define LLRTI_CPU_MODEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <llrt/backend.h>
+
+#include "linear.h"
+#include "ops.h"
+
+typedef struct llrti_cpu_weight {
+    const char *name;
+    llrt_type type;
+    uint64_t k, m; /* row length, rows with all further dimensions counted through */
+    bool is_matrix, is_vector;
+    llrti_linear linear;                 /* is_matrix */
+    llrti_linear reader;                 /* is_vector: reads rows of the file's format */
+    float *vector;                       /* is_vector: (m, k) */
+    size_t matrix_offset, vector_offset; /* in the WEIGHTS block */
+    _Atomic uint64_t n_put;              /* rows taken in */
+} llrti_cpu_weight;
+
+typedef struct llrti_cpu_value {
+    llrt_rows rows;
+    uint32_t n_head, width;
+    size_t row_width; /* n_head * width */
+    uint32_t first,
+        last; /* time: op index of the writer and of the last reader; n_op for outputs */
+} llrti_cpu_value;
+
+/* A set of rotation angles; ops with equal ones share it. */
+typedef struct llrti_cpu_rope {
+    uint32_t n_rot;
+    float magnitude;
+    const float *inv_freq; /* (n_rot / 2) */
+} llrti_cpu_rope;
+
+typedef struct llrti_cpu_op {
+    llrt_op op;
+    uint32_t time;    /* index of the op that executes this one: its own or its leader's */
+    uint32_t rope;    /* ROPE: index into the program's sets */
+    uint32_t n_group; /* linears: ops executed here, 0 when a leader does it */
+    uint32_t group[LLRTI_LINEAR_MAX_WEIGHT];
+} llrti_cpu_op;
+
+typedef struct llrti_cpu_program {
+    uint32_t n_value, n_op, n_input, n_output, n_rope, logits;
+    llrti_cpu_value *value;
+    llrti_cpu_op *op;
+    uint32_t *input, *output;
+    llrti_cpu_rope *rope;
+    bool has_embed;
+    uint64_t n_token;          /* token ids must be below */
+    int64_t pos_low, pos_high; /* positions must be in [low, high) */
+    uint32_t d_embed;          /* row width of the EMBED output */
+    size_t value_index;        /* of its first value among all programs' */
+} llrti_cpu_program;
+
+/* Where one attention layer's tiles lie in a page. */
+typedef struct llrti_cpu_kv {
+    llrt_kv_desc desc;
+    size_t offset; /* of head 0's tile in a page */
+    size_t tile_bytes;
+    size_t k_scale, v, v_scale; /* offsets in a tile; k is at 0 */
+} llrti_cpu_kv;
+
+typedef struct llrti_cpu_model {
+    const llrt_host *host;
+    size_t host_bytes, weight_bytes;
+    void *weight_block;
+    llrti_gemm_kernels gemm;
+    llrti_ops ops;
+    uint32_t n_weight, n_program, n_kv;
+    uint32_t kv_kind; /* LLRTI_KV_F32 ... */
+    size_t page_bytes;
+    size_t n_value; /* of all programs */
+    bool is_finished;
+    llrti_cpu_weight *weight;
+    llrti_cpu_program *program;
+    llrti_cpu_kv *kv;
+    size_t *place; /* (n_value): room for plan to work in */
+} llrti_cpu_model;
+
+/* Compiles without allocating the weights: what plan needs. Frees with llrti_cpu_model_free. */
+llrt_status llrti_cpu_model_compile(const llrt_host *host, const llrt_model_desc *desc,
+                                    llrti_cpu_model **out, llrt_error *err);
+llrt_status llrti_cpu_model_allocate(llrti_cpu_model *model, llrt_error *err);
+llrt_status llrti_cpu_model_put(llrti_cpu_model *model, uint32_t tensor, uint64_t row_begin,
+                                uint64_t n_row, const void *data, llrt_error *err);
+llrt_status llrti_cpu_model_map(llrti_cpu_model *model, uint32_t tensor, const void *data,
+                                llrt_error *err);
+llrt_status llrti_cpu_model_finish(llrti_cpu_model *model, llrt_error *err);
+void llrti_cpu_model_free(llrti_cpu_model *model);
+
+/* Bytes of an element-wise tile part, without scales. */
+static inline size_t llrti_cpu_kv_element(uint32_t kv_kind)
+{
+    return kv_kind == LLRTI_KV_F32 ? 4 : kv_kind == LLRTI_KV_Q8_0 ? 1 : 2;
+}
+
+#endif
