@@ -53,7 +53,7 @@ static llrt_status check_float(const char *name, float value, float low, float h
                                llrt_error *err)
 {
     if (value >= low && value <= high) return LLRT_OK;
-    if (high < infinity)
+    if (high < 0x1.fffffep127f)
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, name, "%s is %g, expected %g to %g", name,
                                 (double)value, (double)low, (double)high);
     return llrti_fail_field(err, LLRT_ERR_ARGUMENT, name,

@@ -566,6 +566,8 @@ static void test_greedy_ties_and_odd_logits(void **state)
     assert_int_equal(llrt_sampler_distribution(s, none, c, &n_candidate, NULL), LLRT_ERR_ARGUMENT);
     assert_int_equal(n_candidate, 0);
     assert_int_equal(llrt_sampler_sample(s, NULL, &token, NULL), LLRT_ERR_ARGUMENT);
+    assert_int_equal(llrt_sampler_distribution(s, none, NULL, &n_candidate, NULL),
+                     LLRT_ERR_ARGUMENT);
     assert_int_equal(llrt_sampler_sample(NULL, none, &token, NULL), LLRT_ERR_ARGUMENT);
     llrt_sampler_free(s);
     llrt_sampler_free(NULL);
