@@ -62,35 +62,6 @@ typedef struct value {
 static const char *const kind_name[] = {"nothing",  "an integer", "a number", "a boolean",
                                         "a string", "an array",   "an object"};
 
-/* The key as it is spelled in this kind of file: the best spelling for messages. */
-static void full_key(const llrti_hparams *hp, const llrti_hparam *key, char *out, size_t n)
-{
-    if (hp->is_gguf) {
-        llrti_text_format(out, n, "%s.%s", hp->architecture, key->gguf ? key->gguf : "?");
-        return;
-    }
-    const char *const hf = key->hf ? key->hf : "?";
-    const char *const bar = strchr(hf, '|');
-    llrti_text_format(out, n, "%.*s", bar ? (int)(bar - hf) : (int)strlen(hf), hf);
-}
-
-void llrti_hparams_fail(llrti_hparams *hp, llrt_status status, const llrti_hparam *key,
-                        const char *format, ...)
-{
-    if (hp->status < 0) return;
-    char field[LLRT_ERROR_NAME_SIZE] = "", text[LLRT_ERROR_TEXT_SIZE];
-    if (key) full_key(hp, key, field, sizeof field);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (key)
-        hp->status = llrti_fail_field(hp->err, status, field, "%s'%s': %s",
-                                      hp->is_gguf ? "" : "config.json: ", field, text);
-    else
-        hp->status = llrti_fail(hp->err, status, "%s", text);
-}
-
 static value from_meta(const llrti_meta *meta)
 {
     value v = {ABSENT};
@@ -188,6 +159,56 @@ static const llrti_json *find_path(const llrti_json *node, const char *path, siz
         n -= n_name + 1;
     }
     return NULL;
+}
+
+/*
+ * The key for messages, spelled as in this file: of the alternatives in config.json the one that is there, else
+ * the first whose enclosing object is there.
+ */
+static void full_key(const llrti_hparams *hp, const llrti_hparam *key, char *out, size_t n)
+{
+    if (hp->is_gguf) {
+        llrti_text_format(out, n, "%s.%s", hp->architecture, key->gguf ? key->gguf : "?");
+        return;
+    }
+    const char *best = key->hf ? key->hf : "?";
+    size_t n_best = strcspn(best, "|");
+    int rank = 0;
+    for (const char *path = key->hf; path && rank < 2; path += *path == '|') {
+        const size_t n_path = strcspn(path, "|");
+        size_t n_parent = n_path;
+        while (n_parent && path[n_parent - 1] != '.') n_parent--;
+        const llrti_json *const parent =
+            n_parent ? find_path(hp->config, path, n_parent - 1) : NULL;
+        const int found = from_json(find_path(hp->config, path, n_path)).kind != ABSENT ? 2
+                          : parent && parent->type == LLRTI_JSON_OBJECT                 ? 1
+                                                                                        : 0;
+        if (found > rank) {
+            rank = found;
+            best = path;
+            n_best = n_path;
+        }
+        path += n_path;
+        if (!*path) break;
+    }
+    llrti_text_format(out, n, "%.*s", (int)n_best, best);
+}
+
+void llrti_hparams_fail(llrti_hparams *hp, llrt_status status, const llrti_hparam *key,
+                        const char *format, ...)
+{
+    if (hp->status < 0) return;
+    char field[LLRT_ERROR_NAME_SIZE] = "", text[LLRT_ERROR_TEXT_SIZE];
+    if (key) full_key(hp, key, field, sizeof field);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (key)
+        hp->status = llrti_fail_field(hp->err, status, field, "%s'%s': %s",
+                                      hp->is_gguf ? "" : "config.json: ", field, text);
+    else
+        hp->status = llrti_fail(hp->err, status, "%s", text);
 }
 
 static value find_value(const llrti_hparams *hp, const llrti_hparam *key)

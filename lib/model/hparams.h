@@ -20,8 +20,8 @@
 
 typedef struct llrti_hparam {
     const char *gguf; /* key after "<architecture>."; NULL: GGUF files never have it */
-    const char *
-        hf; /* keys in config.json, best first, separated by '|'; '.' descends into objects; NULL: none */
+    /* Keys in config.json, best first, separated by '|'; '.' descends into objects; NULL: none. */
+    const char *hf;
     double min, max; /* both included; not used for strings and booleans */
 } llrti_hparam;
 

@@ -5,10 +5,10 @@
  * Whatever scaling a model uses, an operator only needs inv_freq (n_rot / 2) and a factor on sine
  * and cosine. Both are computed here, in double precision, once: scalings that depend on length
  * are resolved for the context the model is opened with. Formulas:
- *   linear    f / factor                                           (Chen et al. 2023, position interpolation)
+ *   linear    f / factor                                       (Chen et al. 2023, interpolation)
  *   dynamic   base grows with n_ctx beyond the trained length      (NTK-aware, "dynamic NTK")
  *   llama3    long waves / factor, short ones kept, smooth between (Llama 3.1 report)
- *   yarn      ramp between f / factor and f over the dimensions    (Peng et al. 2023, YaRN, eq. 17 to 23)
+ *   yarn      ramp between f / factor and f over the dimensions  (Peng et al. 2023, eq. 17 to 23)
  *   longrope  one divisor per frequency, by length                 (Ding et al. 2024, LongRoPE)
  * llrti_rope_compute is pure arithmetic; llrti_rope_read_scaling finds the options in either kind
  * of file.

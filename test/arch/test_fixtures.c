@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whole models against logits of independent implementations.
+ *
+ * The fixtures are tiny checkpoints with the logits of every position in float32 or float64; the
+ * tolerance, 1e-5 of the largest logit, is what float32 sums of these sizes allow. Each runs on
+ * every backend this program has (the CPU backend at each of its ISA levels, the hostile plug-
+ * in), whole and cut into two stages, in one chunk and token by token. Two trained models follow,
+ * against float32 engines: absolute bounds there. Environment: LLRT_TEST_DATA is the folder of
+ * test data, LLRT_TEST_MODELS that of the demo model, LLRT_TEST_HOSTILE the plug-in.
+ */
+#include <dlfcn.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "run_model.h"
+#include "test_support.h"
+
+llrt_status llrti_cpu_backend_entry(uint32_t version, llrt_backend *table, llrt_error *err);
+
+/* A backend at a level. */
+typedef struct place {
+    const char *name, *isa;
+    const llrt_backend *backend;
+} place;
+
+#define MAX_PLACE 8
+static llrt_backend cpu, hostile;
+static place places[MAX_PLACE];
+static size_t n_place;
+static void *plug_in;
+
+static int find_places(void **state)
+{
+    static const char *const levels[] = {"ref", "avx2", "avx512", "neon"};
+    (void)state;
+    cpu.struct_size = hostile.struct_size = sizeof cpu;
+    if (llrti_cpu_backend_entry(LLRT_BACKEND_VERSION, &cpu, NULL) < 0) return -1;
+    for (size_t i = 0; i < LLRTI_COUNT(levels); i++)
+        places[n_place++] = (place){levels[i], levels[i], &cpu};
+    places[n_place++] = (place){"best", NULL, &cpu};
+    const char *const path = getenv("LLRT_TEST_HOSTILE");
+    if (!path) {
+        print_message("hostile backend left out: LLRT_TEST_HOSTILE is not set\n");
+        return 0;
+    }
+    plug_in = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!plug_in) return -1;
+    void *const symbol = dlsym(plug_in, LLRT_BACKEND_ENTRY);
+    llrt_backend_entry_fn entry;
+    memcpy(&entry, &symbol, sizeof entry);
+    if (!symbol || entry(LLRT_BACKEND_VERSION, &hostile, NULL) < 0) return -1;
+    places[n_place++] = (place){"hostile", "ref", &hostile};
+    return 0;
+}
+
+static int forget_places(void **state)
+{
+    (void)state;
+    if (plug_in) dlclose(plug_in);
+    return 0;
+}
+
+/* What a model has to give: sequences, and for each the logits of every position. */
+typedef struct expectation {
+    uint32_t n_sequence, n_vocab;
+    struct {
+        uint32_t n_tok;
+        int32_t token[512];
+        float *logits; /* (n_tok, n_vocab) */
+    } sequence[8];
+} expectation;
+
+static void free_expectation(expectation *e)
+{
+    for (uint32_t i = 0; i < e->n_sequence; i++) free(e->sequence[i].logits);
+    memset(e, 0, sizeof *e);
+}
+
+static void read_tokens(const llrti_json *list, expectation *e, uint32_t i)
+{
+    assert_true(list && list->n > 0 && list->n <= 512);
+    e->sequence[i].n_tok = list->n;
+    for (uint32_t k = 0; k < list->n; k++)
+        e->sequence[i].token[k] = (int32_t)llrti_json_int(llrti_json_at(list, k), -1);
+}
+
+static llrti_json_doc *parse_file(llrti_mem *mem, const char *path)
+{
+    size_t n;
+    llrti_json_doc *doc = NULL;
+    llrt_error err = LLRT_ERROR_INIT;
+    char *const text = test_read_file(path, &n);
+    if (!text) return NULL;
+    if (llrti_json_parse(mem, text, n, &doc, &err) < 0) fail_msg("%s: %s", path, err.text);
+    free(text);
+    return doc;
+}
+
+/* Logits as numbers in the JSON file, one flat list or rows of lists. */
+static void read_numbers(const llrti_json *list, float *to, size_t n)
+{
+    size_t k = 0;
+    for (uint32_t i = 0; i < list->n; i++) {
+        const llrti_json *const item = llrti_json_at(list, i);
+        const uint32_t n_inner = item->type == LLRTI_JSON_ARRAY ? item->n : 1;
+        for (uint32_t j = 0; j < n_inner; j++) {
+            assert_true(k < n);
+            to[k++] = (float)llrti_json_double(
+                item->type == LLRTI_JSON_ARRAY ? llrti_json_at(item, j) : item, NAN);
+        }
+    }
+    assert_int_equal(k, n);
+}
+
+static bool read_json_reference(const char *path, uint32_t n_vocab, expectation *e)
+{
+    llrti_mem mem;
+    llrti_mem_init(&mem, NULL);
+    memset(e, 0, sizeof *e);
+    llrti_json_doc *const doc = parse_file(&mem, path);
+    if (!doc) return false;
+    const llrti_json *const root = llrti_json_root(doc);
+    const llrti_json *const sequences = llrti_json_get(root, "sequences"), *const logits =
+                                                                               llrti_json_get(
+                                                                                   root, "logits");
+    assert_true(sequences && logits && sequences->n == logits->n && sequences->n <= 8);
+    e->n_sequence = sequences->n;
+    e->n_vocab = n_vocab;
+    for (uint32_t i = 0; i < sequences->n; i++) {
+        read_tokens(llrti_json_at(sequences, i), e, i);
+        const size_t n = (size_t)e->sequence[i].n_tok * n_vocab;
+        e->sequence[i].logits = malloc(n * sizeof(float));
+        assert_non_null(e->sequence[i].logits);
+        read_numbers(llrti_json_at(logits, i), e->sequence[i].logits, n);
+    }
+    llrti_json_free(doc);
+    return true;
+}
+
+/* Largest difference of any logit, and the largest logit there is. */
+static double compare(const expectation *e, uint32_t i, const float *logits, double *largest)
+{
+    double worst = 0;
+    *largest = 0;
+    for (size_t k = 0; k < (size_t)e->sequence[i].n_tok * e->n_vocab; k++) {
+        const double difference = fabs((double)logits[k] - (double)e->sequence[i].logits[k]);
+        if (!(difference <= worst)) worst = difference; /* a NaN stays */
+        *largest = fmax(*largest, fabs((double)e->sequence[i].logits[k]));
+    }
+    return worst;
+}
+
+/* The bound: `relative` to the largest logit of the sequence when not 0, else `absolute`. */
+typedef struct bound {
+    double relative, absolute;
+} bound;
+
+static void check_run(run_model *run, const expectation *e, uint32_t chunk, bound limit,
+                      const char *what)
+{
+    llrt_error err = LLRT_ERROR_INIT;
+    assert_int_equal(run->model->n_vocab, e->n_vocab);
+    double worst_share = 0;
+    for (uint32_t i = 0; i < e->n_sequence; i++) {
+        const uint32_t n = e->sequence[i].n_tok;
+        float *const logits = malloc((size_t)n * e->n_vocab * sizeof(float));
+        assert_non_null(logits);
+        if (run_model_logits(run, e->sequence[i].token, n, chunk, logits, &err) < 0)
+            fail_msg("%s, sequence %u: %s", what, i, err.text);
+        double largest;
+        const double worst = compare(e, i, logits, &largest);
+        const double allowed = limit.relative > 0 ? limit.relative * largest : limit.absolute;
+        free(logits);
+        if (!(worst <= allowed))
+            fail_msg("%s, sequence %u: off by %.3g, allowed are %.3g (largest logit %.3g)", what, i,
+                     worst, allowed, largest);
+        worst_share = fmax(worst_share, worst / allowed);
+    }
+    print_message("  %-40s worst is %.3g of what is allowed\n", what, worst_share);
+}
+
+/* One model on one backend; false when this machine does not have the ISA level. */
+static bool check_place(const char *path, const place *p, const expectation *e, uint32_t n_stage,
+                        bound limit)
+{
+    llrt_error err = LLRT_ERROR_INIT;
+    run_model run;
+    const run_options options = {.path = path,
+                                 .backend = p->backend,
+                                 .isa = p->isa,
+                                 .precision = LLRT_PRECISION_F32,
+                                 .kv_type = LLRT_TYPE_F32,
+                                 .n_stage = n_stage};
+    const llrt_status status = run_model_open(&run, &options, &err);
+    if (status == LLRT_ERR_UNSUPPORTED && p->isa) {
+        print_message("  %s: left out, %s\n", p->name, err.text);
+        return false;
+    }
+    if (status < 0) fail_msg("%s on %s: %s", path, p->name, err.text);
+    char what[80];
+    const char *const slash = strrchr(path, '/');
+    for (uint32_t chunk = 512; chunk; chunk = chunk == 512 ? 1 : 0) {
+        snprintf(what, sizeof what, "%.30s %s, %u stage%s, chunk %u", slash ? slash + 1 : path,
+                 p->name, n_stage, n_stage > 1 ? "s" : "", chunk);
+        check_run(&run, e, chunk, limit, what);
+    }
+    run_model_close(&run);
+    return true;
+}
+
+static void check_everywhere(const char *path, const expectation *e, bound limit)
+{
+    size_t n_run = 0;
+    for (size_t i = 0; i < n_place; i++) {
+        if (!check_place(path, &places[i], e, 1, limit)) continue;
+        check_place(path, &places[i], e, 2, limit);
+        n_run++;
+    }
+    assert_true(n_run > 0);
+}
+
+static uint32_t vocabulary_of(const char *path)
+{
+    llrti_mem mem;
+    llrti_mem_init(&mem, NULL);
+    llrti_model_file *file;
+    llrti_model *model;
+    llrt_error err = LLRT_ERROR_INIT;
+    const llrti_model_file_options options = {0};
+    if (llrti_model_file_open(&mem, path, &options, &file, &err) < 0 ||
+        llrti_model_create(&mem, file, 0, &model, &err) < 0)
+        fail_msg("%s: %s", path, err.text);
+    const uint32_t n = model->n_vocab;
+    llrti_model_free(model);
+    llrti_model_file_close(file);
+    assert_int_equal(mem.total_live, 0);
+    return n;
+}
+
+static void check_fixture(const char *name)
+{
+    char path[512], reference[600];
+    expectation e;
+    const char *const data = test_data_folder();
+    if (!data) skip();
+    snprintf(path, sizeof path, "%s/numeric/architectures/%s", data, name);
+    snprintf(reference, sizeof reference, "%s/reference.json", path);
+    assert_true(read_json_reference(reference, vocabulary_of(path), &e));
+    check_everywhere(path, &e, (bound){.relative = 1e-5});
+    free_expectation(&e);
+}
+
+#define FIXTURE(name)                                                                              \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        (void)state;                                                                               \
+        check_fixture(#name);                                                                      \
+    }
+FIXTURE(llama)
+FIXTURE(llama_sharded)
+FIXTURE(mistral)
+FIXTURE(qwen2)
+FIXTURE(qwen3)
+FIXTURE(gpt2)
+
+/*
+ * The llama fixture as a GGUF: the same logits; with F16 weights up to 2^-11 for each of ten
+ * products in a row.
+ */
+static void test_llama_gguf(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file;
+        double relative;
+    } files[] = {{"tiny_llama_f32.gguf", 1e-5}, {"tiny_llama_f16.gguf", 5e-3}};
+    char path[512];
+    expectation e;
+    const char *const data = test_data_folder();
+    if (!data) skip();
+    snprintf(path, sizeof path, "%s/numeric/architectures/llama/reference.json", data);
+    assert_true(read_json_reference(path, 11, &e));
+    for (size_t i = 0; i < LLRTI_COUNT(files); i++) {
+        snprintf(path, sizeof path, "%s/numeric/neural_api_quant/%s", data, files[i].file);
+        check_everywhere(path, &e, (bound){.relative = files[i].relative});
+    }
+    free_expectation(&e);
+}
+
+/* Logits as raw float32, sequence after sequence. */
+static void read_raw(const char *path, expectation *e)
+{
+    size_t n, at = 0;
+    char *const raw = test_read_file(path, &n);
+    assert_non_null(raw);
+    for (uint32_t i = 0; i < e->n_sequence; i++) {
+        const size_t bytes = (size_t)e->sequence[i].n_tok * e->n_vocab * sizeof(float);
+        assert_true(at + bytes <= n);
+        e->sequence[i].logits = malloc(bytes);
+        assert_non_null(e->sequence[i].logits);
+        memcpy(e->sequence[i].logits, raw + at, bytes);
+        at += bytes;
+    }
+    assert_int_equal(at, n);
+    free(raw);
+}
+
+/* A trained model against llama2.c, whose own arithmetic is float32 too. */
+static void test_stories(void **state)
+{
+    (void)state;
+    char path[512], side[512];
+    expectation e = {.n_sequence = 1};
+    llrti_mem mem;
+    llrti_mem_init(&mem, NULL);
+    const char *const data = test_data_folder();
+    if (!data) skip();
+    snprintf(path, sizeof path, "%s/models/stories260K/stories260Ktok512.gguf", data);
+    snprintf(side, sizeof side, "%s/numeric/runc_logits/stories260K.json", data);
+    llrti_json_doc *const doc = parse_file(&mem, side);
+    assert_non_null(doc);
+    e.n_vocab = (uint32_t)llrti_json_int(llrti_json_get(llrti_json_root(doc), "vocab"), 0);
+    read_tokens(llrti_json_get(llrti_json_root(doc), "tokens"), &e, 0);
+    llrti_json_free(doc);
+    snprintf(side, sizeof side, "%s/numeric/runc_logits/stories260K.f32", data);
+    read_raw(side, &e);
+    check_everywhere(path, &e, (bound){.absolute = 2e-4});
+    free_expectation(&e);
+}
+
+/* Where the demo model and its reference are: shipped with the project, or in the test data. */
+static const char *demo_folder(char *out, size_t n)
+{
+    char probe[600];
+    const char *const models = getenv("LLRT_TEST_MODELS"), *const data = getenv("LLRT_TEST_DATA");
+    const char *const base[] = {models, data};
+    for (int i = 0; i < 2; i++) {
+        if (!base[i]) continue;
+        snprintf(out, n, "%s%s", base[i], i ? "/demo" : "");
+        snprintf(probe, sizeof probe, "%s/reference.f32", out);
+        FILE *const f = fopen(probe, "rb");
+        if (!f) continue;
+        fclose(f);
+        return out;
+    }
+    return NULL;
+}
+
+/* The demo model as F16 files against float32 logits of llama.cpp on the same weights. */
+static void test_demo(void **state)
+{
+    (void)state;
+    char folder[512], path[600];
+    static const char *const files[] = {"llrt-demo-f16.gguf", "hf"};
+    expectation e = {.n_vocab = 1664};
+    llrti_mem mem;
+    llrti_mem_init(&mem, NULL);
+    if (!demo_folder(folder, sizeof folder)) {
+        print_message("skipped: no demo model with reference.f32\n");
+        skip();
+    }
+    snprintf(path, sizeof path, "%s/reference.json", folder);
+    llrti_json_doc *const doc = parse_file(&mem, path);
+    assert_non_null(doc);
+    const llrti_json *const sequences = llrti_json_get(llrti_json_root(doc), "sequences");
+    assert_true(sequences && sequences->n <= 8);
+    e.n_sequence = sequences->n;
+    for (uint32_t i = 0; i < sequences->n; i++)
+        read_tokens(llrti_json_get(llrti_json_at(sequences, i), "tokens"), &e, i);
+    llrti_json_free(doc);
+    snprintf(path, sizeof path, "%s/reference.f32", folder);
+    read_raw(path, &e);
+    for (size_t i = 0; i < LLRTI_COUNT(files); i++) {
+        size_t n;
+        snprintf(path, sizeof path, "%s/%s%s", folder, files[i], i ? "/config.json" : "");
+        char *const probe = test_read_file(path, &n);
+        free(probe);
+        if (!probe) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        check_everywhere(path, &e, (bound){.absolute = 2e-4});
+    }
+    free_expectation(&e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_llama),      cmocka_unit_test(test_llama_sharded),
+        cmocka_unit_test(test_mistral),    cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_qwen3),      cmocka_unit_test(test_gpt2),
+        cmocka_unit_test(test_llama_gguf), cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_demo),
+    };
+    return cmocka_run_group_tests_name("architectures", tests, find_places, forget_places);
+}
