@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Kernels of matrix products: types of the slots, and the table dispatch fills from gemm.def.
+ * Kernels of matrix products: types of the slots, and the table dispatch fills from gemm.def, pack.def and dequant.def.
  *
  * Layouts. Weights lie in groups of 16 output rows, so that a vector lane owns an output; one group after the other,
  * each over the whole K. A kernel call covers a range of K, 1..max_group groups and 1..6 columns. A column is a token.
@@ -114,6 +114,8 @@ LLRTI_GEMM_SLOTS(LLRTI_GEMM_TYPE_GEMM, LLRTI_GEMM_TYPE_EXPAND, LLRTI_GEMM_TYPE_P
 
 #define LLRTI_GEMM_KERNEL(slot, symbol, isa, exact) extern llrti_type_##slot symbol;
 #include "gemm.def"
+#include "pack.def"
+#include "dequant.def"
 #undef LLRTI_GEMM_KERNEL
 
 /* Every slot is filled. Constant after init; it outlives the llrti_linear made with it. */

@@ -86,5 +86,7 @@ void check_rope(check_run *run);
 void check_kv(check_run *run);
 void check_attention(check_run *run);
 void check_gemm(check_run *run);
+void check_pack(check_run *run);
+void check_dequant(check_run *run);
 
 #endif
