@@ -178,8 +178,7 @@ INLINE void value_block(int kind, int n_query, int n_group, const source *v, siz
             const size_t at = e + (size_t)g * 16;
             v16 x = load_16(kind, v->data, j * v_dim + at);
             if (kind == LLRTI_KV_Q8_0)
-                x = v_mul(v_set(llrti_f16_to_float(v->scale[j * n_scale + at / LLRTI_KV_BLOCK])),
-                          x);
+                x = v_mul(v_set(f16_widen(v->scale[j * n_scale + at / LLRTI_KV_BLOCK])), x);
             UNROLL
             for (int i = 0; i < n_query; i++) sum[i][g] = v_fma(v_set(b->p[i][j]), x, sum[i][g]);
         }
@@ -311,7 +310,7 @@ INLINE void widen_v(int kind, const source *v, size_t v_dim, size_t begin, size_
         for (; e + 16 <= v_dim; e += 16) {
             v16 x = load_16(kind, v->data, j * v_dim + e);
             if (kind == LLRTI_KV_Q8_0)
-                x = v_mul(v_set(llrti_f16_to_float(v->scale[j * n_scale + e / LLRTI_KV_BLOCK])), x);
+                x = v_mul(v_set(f16_widen(v->scale[j * n_scale + e / LLRTI_KV_BLOCK])), x);
             v_store(to + j * v_dim + e, x);
         }
         for (; e < v_dim; e++)

@@ -163,6 +163,10 @@ static inline v16 v_load_twice(const float *p)
 
 /* ---- Sixteen elements of the KV types ---- */
 
+static inline float f16_widen(uint16_t h)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
+}
 static inline v16 v_load_f16(const uint16_t *p)
 {
     const uint16x8_t x = vld1q_u16(p), y = vld1q_u16(p + 8);

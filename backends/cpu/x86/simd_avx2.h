@@ -187,6 +187,10 @@ static inline __m128i load_16_bytes(const void *p)
 {
     return _mm_loadu_si128((const __m128i *)p);
 }
+static inline float f16_widen(uint16_t h)
+{
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
 static inline v16 v_load_f16(const uint16_t *p)
 {
     return v_make(_mm256_cvtph_ps(load_16_bytes(p)), _mm256_cvtph_ps(load_16_bytes(p + 8)));

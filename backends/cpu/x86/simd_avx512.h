@@ -158,6 +158,10 @@ static inline v16 v_load_twice(const float *p)
 
 /* ---- Sixteen elements of the KV types ---- */
 
+static inline float f16_widen(uint16_t h)
+{
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
 static inline v16 v_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
