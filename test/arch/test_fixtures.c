@@ -76,12 +76,17 @@ typedef struct expectation {
         uint32_t n_tok;
         int32_t token[512];
         float *logits; /* (n_tok, n_vocab) */
+        float *
+            bits; /* the same as the first run gave them: all others must give these bits; NULL before it */
     } sequence[8];
 } expectation;
 
 static void free_expectation(expectation *e)
 {
-    for (uint32_t i = 0; i < e->n_sequence; i++) free(e->sequence[i].logits);
+    for (uint32_t i = 0; i < e->n_sequence; i++) {
+        free(e->sequence[i].logits);
+        free(e->sequence[i].bits);
+    }
     memset(e, 0, sizeof *e);
 }
 
@@ -164,8 +169,30 @@ typedef struct bound {
     double relative, absolute;
 } bound;
 
-static void check_run(run_model *run, const expectation *e, uint32_t chunk, bound limit,
-                      const char *what)
+/* Keeps the first run's logits and holds every later one to their bits. */
+static void check_bits(expectation *e, uint32_t i, float *logits, const char *what)
+{
+    float **const first = &e->sequence[i].bits;
+    if (!*first) {
+        *first = logits;
+        return;
+    }
+    for (size_t k = 0; k < (size_t)e->sequence[i].n_tok * e->n_vocab; k++)
+        if (memcmp(&logits[k], &(*first)[k], sizeof(float)) != 0)
+            fail_msg("%s, sequence %u: logit %zu is %a, the first run had %a", what, i, k,
+                     (double)logits[k], (double)(*first)[k]);
+    free(logits);
+}
+
+static void forget_bits(expectation *e)
+{
+    for (uint32_t i = 0; i < e->n_sequence; i++) {
+        free(e->sequence[i].bits);
+        e->sequence[i].bits = NULL;
+    }
+}
+
+static void check_run(run_model *run, expectation *e, uint32_t chunk, bound limit, const char *what)
 {
     llrt_error err = LLRT_ERROR_INIT;
     assert_int_equal(run->model->n_vocab, e->n_vocab);
@@ -179,17 +206,17 @@ static void check_run(run_model *run, const expectation *e, uint32_t chunk, boun
         double largest;
         const double worst = compare(e, i, logits, &largest);
         const double allowed = limit.relative > 0 ? limit.relative * largest : limit.absolute;
-        free(logits);
         if (!(worst <= allowed))
             fail_msg("%s, sequence %u: off by %.3g, allowed are %.3g (largest logit %.3g)", what, i,
                      worst, allowed, largest);
+        check_bits(e, i, logits, what);
         worst_share = fmax(worst_share, worst / allowed);
     }
     print_message("  %-40s worst is %.3g of what is allowed\n", what, worst_share);
 }
 
 /* One model on one backend; false when this machine does not have the ISA level. */
-static bool check_place(const char *path, const place *p, const expectation *e, uint32_t n_stage,
+static bool check_place(const char *path, const place *p, expectation *e, uint32_t n_stage,
                         bound limit)
 {
     llrt_error err = LLRT_ERROR_INIT;
@@ -217,9 +244,10 @@ static bool check_place(const char *path, const place *p, const expectation *e, 
     return true;
 }
 
-static void check_everywhere(const char *path, const expectation *e, bound limit)
+static void check_everywhere(const char *path, expectation *e, bound limit)
 {
     size_t n_run = 0;
+    forget_bits(e);
     for (size_t i = 0; i < n_place; i++) {
         if (!check_place(path, &places[i], e, 1, limit)) continue;
         check_place(path, &places[i], e, 2, limit);
