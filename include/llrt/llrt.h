@@ -38,6 +38,7 @@
 #ifndef LLRT_H
 #define LLRT_H
 
+#include "api.h"
 #include "base.h"
 #include "device.h"
 #include "engine.h"

@@ -96,6 +96,15 @@ void llrti_out_file_discard(llrti_out_file *file);
 llrt_status llrti_library_open(const char *path, void **out, llrt_error *err);
 void *llrti_library_symbol(void *library, const char *name);
 void llrti_library_close(void *library);
+/** The folder that the code of this library was loaded from, without a trailing slash. */
+llrt_status llrti_library_folder(char *out, size_t capacity, llrt_error *err);
+
+/**
+ * Calls each(ctx, name) for every entry of a folder, in no order, until it returns not 0. Allocates nothing.
+ * LLRT_ERR_NOT_FOUND when there is no such folder.
+ */
+llrt_status llrti_folder_each(const char *path, int (*each)(void *ctx, const char *name), void *ctx,
+                              llrt_error *err);
 
 /** malloc with an alignment (a power of two, at least 16). */
 void *llrti_heap_alloc(size_t size, size_t align);

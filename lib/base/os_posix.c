@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -486,6 +487,73 @@ void *llrti_library_symbol(void *library, const char *name)
 void llrti_library_close(void *library)
 {
     if (library) dlclose(library);
+}
+
+llrt_status llrti_library_folder(char *out, size_t capacity, llrt_error *err)
+{
+    static const char here = 0; /* lies in this library */
+    Dl_info info;
+    if (capacity > 0 && dladdr(&here, &info) != 0 && info.dli_fname) {
+        const char *const slash = strrchr(info.dli_fname, '/');
+        const char *const folder = slash ? info.dli_fname : ".";
+        const size_t n = slash ? (size_t)(slash - info.dli_fname) : 1;
+        if (n < capacity) {
+            memcpy(out, folder, n);
+            out[n] = 0;
+            return LLRT_OK;
+        }
+    }
+    return llrti_fail(err, LLRT_ERR_NOT_FOUND, "can't tell which folder the library lies in");
+}
+
+#if defined(__linux__)
+/* opendir allocates behind the hooks' back; the system call underneath does not. */
+typedef struct folder_entry {
+    uint64_t inode;
+    int64_t next;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+} folder_entry;
+
+static int read_folder(int fd, int (*each)(void *ctx, const char *name), void *ctx)
+{
+    _Alignas(8) char buffer[8192];
+    for (;;) {
+        const long n = syscall(SYS_getdents64, fd, buffer, sizeof buffer);
+        if (n <= 0) return (int)n;
+        for (long at = 0; at < n;) {
+            const folder_entry *const entry = (const folder_entry *)(const void *)(buffer + at);
+            if (each(ctx, entry->name) != 0) return 0;
+            at += entry->size;
+        }
+    }
+}
+#else
+#include <dirent.h>
+
+static int read_folder(int fd, int (*each)(void *ctx, const char *name), void *ctx)
+{
+    DIR *const dir = fdopendir(dup(fd));
+    if (!dir) return -1;
+    for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir))
+        if (each(ctx, entry->d_name) != 0) break;
+    closedir(dir);
+    return 0;
+}
+#endif
+
+llrt_status llrti_folder_each(const char *path, int (*each)(void *ctx, const char *name), void *ctx,
+                              llrt_error *err)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int code = fd < 0 ? errno : read_folder(fd, each, ctx) < 0 ? errno : 0;
+    if (fd >= 0) close(fd);
+    if (code == 0) return LLRT_OK;
+    const llrt_status status = fd < 0 ? LLRT_ERR_NOT_FOUND : LLRT_ERR_IO;
+    llrti_fail(err, status, "can't list the folder: %s", describe(code));
+    llrti_error_file(err, path);
+    return status;
 }
 
 void *llrti_heap_alloc(size_t size, size_t align)

@@ -11,6 +11,7 @@
 #include <windows.h>
 
 #include <io.h>
+#include <limits.h>
 #include <malloc.h>
 #include <process.h>
 #include <stdint.h>
@@ -472,6 +473,52 @@ void *llrti_library_symbol(void *library, const char *name)
 void llrti_library_close(void *library)
 {
     if (library) FreeLibrary((HMODULE)library);
+}
+
+llrt_status llrti_library_folder(char *out, size_t capacity, llrt_error *err)
+{
+    static const char here = 0; /* lies in this library */
+    HMODULE module;
+    wchar_t wide[MAX_PATH_UNITS];
+    if (capacity > 0 && capacity <= INT_MAX &&
+        GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                               GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+                           (const wchar_t *)(const void *)&here, &module)) {
+        const DWORD n = GetModuleFileNameW(module, wide, MAX_PATH_UNITS);
+        wchar_t *const slash = n && n < MAX_PATH_UNITS ? wcsrchr(wide, L'\\') : NULL;
+        if (slash) {
+            *slash = 0;
+            if (WideCharToMultiByte(CP_UTF8, 0, wide, -1, out, (int)capacity, NULL, NULL) > 0)
+                return LLRT_OK;
+        }
+    }
+    return llrti_fail(err, LLRT_ERR_NOT_FOUND, "can't tell which folder the library lies in");
+}
+
+llrt_status llrti_folder_each(const char *path, int (*each)(void *ctx, const char *name), void *ctx,
+                              llrt_error *err)
+{
+    wchar_t wide[MAX_PATH_UNITS];
+    WIN32_FIND_DATAW found;
+    char name[4 * MAX_PATH];
+    HANDLE handle = INVALID_HANDLE_VALUE;
+    if (widen(path, wide) && wcslen(wide) + 3 < MAX_PATH_UNITS) {
+        wcscat(wide, L"\\*");
+        handle = FindFirstFileW(wide, &found);
+    }
+    if (handle == INVALID_HANDLE_VALUE) {
+        llrti_fail(err, LLRT_ERR_NOT_FOUND, "can't list the folder");
+        llrti_error_file(err, path);
+        return LLRT_ERR_NOT_FOUND;
+    }
+    do {
+        if (WideCharToMultiByte(CP_UTF8, 0, found.cFileName, -1, name, (int)sizeof name, NULL,
+                                NULL) > 0 &&
+            each(ctx, name) != 0)
+            break;
+    } while (FindNextFileW(handle, &found));
+    FindClose(handle);
+    return LLRT_OK;
 }
 
 void *llrti_heap_alloc(size_t size, size_t align)

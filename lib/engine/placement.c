@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a placement (device names and numbers of layers) to stages: finds the devices, cuts the program,
+ * plans and creates what each backend keeps. Used by the thread that opens the engine; afterwards constant.
+ */
+#include "placement.h"
+
+#include <string.h>
+
+#include "engine_impl.h"
+#include "options.h"
+
+size_t llrti_placement_kv_bytes(llrt_type kv_type, const llrt_kv_desc *kv, uint32_t n_tok)
+{
+    size_t head;
+    switch (kv_type) {
+    case LLRT_TYPE_F32:
+        head = ((size_t)kv->k_dim + kv->v_dim) * 4;
+        break;
+    case LLRT_TYPE_Q8_0:
+        head = (((size_t)kv->k_dim + 31) / 32 + ((size_t)kv->v_dim + 31) / 32) * 34;
+        break;
+    default:
+        head = ((size_t)kv->k_dim + kv->v_dim) * 2;
+    }
+    return head * kv->n_head * n_tok;
+}
+
+/* Ends of the layers of each entry; entries with 0 share what is left evenly, the first ones one more. */
+static llrt_status share_layers(const llrt_engine *engine, uint32_t n, uint32_t *layer_end,
+                                llrt_error *err)
+{
+    const llrt_placement *const placement = engine->options.placement;
+    const uint32_t n_layer = engine->model->n_layer;
+    uint64_t n_fixed = 0;
+    uint32_t n_open = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        n_fixed += placement[i].n_layer;
+        n_open += placement[i].n_layer == 0;
+    }
+    const uint64_t rest = n_fixed < n_layer ? n_layer - n_fixed : 0;
+    if (n_fixed > n_layer || (n_open == 0 && n_fixed != n_layer) ||
+        n_open > rest + (n_layer == 0)) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "placement",
+                                "%llu layers are placed and %u entries share the rest, but the "
+                                "model has %u",
+                                (unsigned long long)n_fixed, n_open, n_layer);
+    }
+    uint32_t end = 0, k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t layers = placement[i].n_layer;
+        if (layers == 0) {
+            layers = (uint32_t)(rest / n_open + (k < rest % n_open));
+            k++;
+        }
+        layer_end[i] = end += layers;
+    }
+    return LLRT_OK;
+}
+
+/* What a stage gives away must be what the next one takes, and the stages' parts of a page in order are the
+ * model's: saved sessions rely on it. */
+static llrt_status check_cuts(const llrt_engine *engine, llrt_error *err)
+{
+    uint32_t kv = 0;
+    for (uint32_t i = 0; i < engine->stages.n; i++) {
+        const llrti_stage *const cut = &engine->stages.cut[i];
+        for (uint32_t k = 0; k < cut->n_kv; k++)
+            if (cut->kv_index[k] != kv++)
+                return llrti_fail(err, LLRT_ERR_INTERNAL, "stage %u: kv slots out of order", i);
+    }
+    for (uint32_t i = 0; i + 1 < engine->stages.n; i++) {
+        const llrt_program *const from = &engine->stages.cut[i].program;
+        const llrt_program *const to = &engine->stages.cut[i + 1].program;
+        bool is_same = from->n_output == to->n_input;
+        for (uint32_t k = 0; is_same && k < to->n_input; k++) {
+            const llrt_value *const a = &from->value[from->output[k]];
+            const llrt_value *const b = &to->value[to->input[k]];
+            is_same = a->rows == LLRT_ROWS_TOKEN && b->rows == LLRT_ROWS_TOKEN &&
+                      a->n_head == b->n_head && a->width == b->width;
+        }
+        if (!is_same)
+            return llrti_fail(err, LLRT_ERR_INTERNAL, "stages %u and %u do not fit", i, i + 1);
+    }
+    return LLRT_OK;
+}
+
+llrt_status llrti_placement_place(llrt_engine *engine, llrt_error *err)
+{
+    static const llrt_placement whole = {"cpu", 0};
+    llrt_engine_options *const options = &engine->options;
+    if (!options->n_placement) {
+        options->placement = &whole;
+        options->n_placement = 1;
+    }
+    const uint32_t n = options->n_placement;
+    if (n > LLRTI_STAGE_MAX) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "n_placement",
+                                "found %u, expected at most %d", n, LLRTI_STAGE_MAX);
+    }
+    uint32_t layer_end[LLRTI_STAGE_MAX];
+    for (uint32_t i = 0; i < n; i++) {
+        llrti_engine_stage *const stage = &engine->stages.at[i];
+        if (!options->placement[i].device) {
+            return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "placement", "entry %u has no device",
+                                    i);
+        }
+        LLRTI_TRY(llrti_backends_find(&engine->backends, options->plugin_dir,
+                                      options->placement[i].device, &stage->backend, &stage->device,
+                                      &stage->info, err));
+    }
+    LLRTI_TRY(share_layers(engine, n, layer_end, err));
+    LLRTI_TRY(llrti_model_cut(&engine->mem, engine->model, n, layer_end, &engine->stages.cut, err));
+    engine->stages.n = n;
+    for (uint32_t i = 0; i < n; i++) {
+        const llrti_stage *const cut = &engine->stages.cut[i];
+        size_t bytes = 0;
+        for (uint32_t k = 0; k < cut->n_kv; k++)
+            bytes += llrti_placement_kv_bytes(options->kv_type, &cut->kv[k], LLRT_PAGE_TOK);
+        engine->stages.at[i].page_bytes = bytes;
+        engine->page_bytes += bytes;
+    }
+    engine->kv_tok_bytes = engine->page_bytes / LLRT_PAGE_TOK;
+    return check_cuts(engine, err);
+}
+
+void llrti_placement_describe(const llrt_engine *engine, uint32_t i, llrt_model_desc *desc)
+{
+    const llrti_stage *const cut = &engine->stages.cut[i];
+    const llrti_engine_stage *const stage = &engine->stages.at[i];
+    *desc = (llrt_model_desc){
+        .struct_size = (uint32_t)sizeof *desc,
+        .n_tensor = cut->n_weight,
+        .n_program = 1,
+        .n_kv = cut->n_kv,
+        .n_device = 1,
+        .tensor = cut->tensor,
+        .program = &cut->program,
+        .kv = cut->kv,
+        .device = &stage->device,
+        .kv_type = engine->options.kv_type,
+        .precision = engine->options.precision,
+        .weights = engine->options.weights,
+        .isa = stage->info.kind == LLRT_DEVICE_CPU ? engine->options.isa : NULL,
+    };
+}
+
+static llrt_runtime_limits limits_of(const llrt_engine *engine, uint32_t n_page)
+{
+    return (llrt_runtime_limits){
+        .struct_size = (uint32_t)sizeof(llrt_runtime_limits),
+        .n_row = engine->options.n_step_tok,
+        .n_seq = engine->options.n_step_seq,
+        .n_out = engine->options.n_step_out,
+        .n_page = n_page,
+    };
+}
+
+llrt_status llrti_placement_plan(llrt_engine *engine, uint32_t n_page, llrt_error *err)
+{
+    const llrt_runtime_limits limits = limits_of(engine, n_page);
+    for (uint32_t i = 0; i < engine->stages.n; i++) {
+        llrti_engine_stage *const stage = &engine->stages.at[i];
+        llrt_model_desc desc;
+        llrti_placement_describe(engine, i, &desc);
+        stage->model_use = stage->runtime_use =
+            (llrt_memory_use){.struct_size = (uint32_t)sizeof(llrt_memory_use)};
+        LLRTI_TRY(stage->backend->plan(&engine->host, &desc, &limits, &stage->model_use,
+                                       &stage->runtime_use, err));
+    }
+    return LLRT_OK;
+}
+
+static uint64_t kv_bytes_planned(const llrt_engine *engine)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < engine->stages.n; i++)
+        sum += engine->stages.at[i].runtime_use.bytes[LLRT_MEMORY_KV];
+    return sum;
+}
+
+llrt_status llrti_placement_fit_pages(llrt_engine *engine, uint64_t kv_bytes, uint32_t *n_page,
+                                      llrt_error *err)
+{
+    const uint64_t guess = engine->page_bytes ? kv_bytes / engine->page_bytes : LLRTI_PAGE_MAX;
+    uint64_t low = 1, high = guess < LLRTI_PAGE_MAX ? guess : LLRTI_PAGE_MAX;
+    LLRTI_TRY(llrti_placement_plan(engine, 1, err));
+    if (kv_bytes_planned(engine) > kv_bytes || high < 1) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "kv_bytes",
+                                "found %llu, expected at least %llu, which one page needs",
+                                (unsigned long long)kv_bytes,
+                                (unsigned long long)kv_bytes_planned(engine));
+    }
+    while (low < high) {
+        const uint64_t middle = low + (high - low + 1) / 2;
+        LLRTI_TRY(llrti_placement_plan(engine, (uint32_t)middle, err));
+        if (kv_bytes_planned(engine) <= kv_bytes)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    *n_page = (uint32_t)low;
+    return LLRT_OK;
+}
+
+static size_t cross_floats(const llrt_engine *engine, uint32_t *n_value)
+{
+    size_t n = 0;
+    *n_value = 0;
+    for (uint32_t i = 0; i + 1 < engine->stages.n; i++) {
+        const llrt_program *const program = &engine->stages.cut[i].program;
+        for (uint32_t k = 0; k < program->n_output; k++)
+            n += llrti_placement_value_width(&program->value[program->output[k]]);
+        *n_value += program->n_output;
+    }
+    return n * engine->options.n_step_tok;
+}
+
+void llrti_placement_cross_bytes(const llrt_engine *engine, size_t *scratch, size_t *host)
+{
+    uint32_t n_value;
+    const size_t n = cross_floats(engine, &n_value);
+    *scratch = n_value ? n * sizeof(float) + LLRTI_ALLOC_HEADER : 0;
+    *host = n_value ? n_value * sizeof(float *) + LLRTI_ALLOC_HEADER : 0;
+}
+
+llrt_status llrti_placement_create_cross(llrt_engine *engine, llrt_error *err)
+{
+    llrti_placement *const stages = &engine->stages;
+    uint32_t n_value;
+    const size_t n = cross_floats(engine, &n_value);
+    if (n_value == 0) return LLRT_OK;
+    stages->cross_block = llrti_alloc(&engine->mem, n * sizeof(float), LLRT_MEMORY_SCRATCH);
+    stages->cross_table = llrti_alloc(&engine->mem, n_value * sizeof(float *), LLRT_MEMORY_HOST);
+    if (!stages->cross_block || !stages->cross_table)
+        return llrti_fail_nomem(err, "values between stages", n * sizeof(float));
+    float *next = stages->cross_block, **slot = stages->cross_table;
+    for (uint32_t i = 0; i + 1 < stages->n; i++) {
+        const llrt_program *const program = &stages->cut[i].program;
+        stages->at[i].cross = slot;
+        for (uint32_t k = 0; k < program->n_output; k++) {
+            *slot++ = next;
+            next += llrti_placement_value_width(&program->value[program->output[k]]) *
+                    engine->options.n_step_tok;
+        }
+    }
+    return LLRT_OK;
+}
+
+llrt_status llrti_placement_create_runtimes(llrt_engine *engine, llrt_error *err)
+{
+    const llrt_runtime_limits limits = limits_of(engine, engine->n_page);
+    for (uint32_t i = 0; i < engine->stages.n; i++) {
+        llrti_engine_stage *const stage = &engine->stages.at[i];
+        LLRTI_TRY(stage->backend->runtime_create(stage->model, &limits, &stage->runtime, err));
+    }
+    return LLRT_OK;
+}
+
+void llrti_placement_free_all(llrt_engine *engine)
+{
+    llrti_placement *const stages = &engine->stages;
+    for (uint32_t i = 0; i < LLRTI_STAGE_MAX; i++) {
+        llrti_engine_stage *const stage = &stages->at[i];
+        if (stage->runtime) stage->backend->runtime_free(stage->runtime);
+        if (stage->model) stage->backend->model_free(stage->model);
+        stage->runtime = stage->model = NULL;
+    }
+    llrti_free(&engine->mem, stages->cross_block);
+    llrti_free(&engine->mem, stages->cross_table);
+    if (stages->cut) llrti_stages_free(&engine->mem, stages->cut, stages->n);
+    stages->cross_block = NULL;
+    stages->cross_table = NULL;
+    stages->cut = NULL;
+}

@@ -1,0 +1,675 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sessions: creation, the checks in front of every computing call, what can be done without computing
+ * (rewind, fork, logits). The computing itself is step.c's.
+ *
+ * A session is entered by setting is_busy; whoever finds it set gets LLRT_ERR_BUSY. Everything decoding needs
+ * is allocated by creation; only more rows of logits than there is room for are allocated later, before
+ * anything changes.
+ */
+#include "session_impl.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "options.h"
+#include "select.h"
+#include "struct_copy.h"
+
+/* ---- Memory ---- */
+
+static size_t round_line(size_t n)
+{
+    return (n + LLRTI_CACHE_LINE - 1) / LLRTI_CACHE_LINE * LLRTI_CACHE_LINE;
+}
+
+static size_t block_bytes(uint32_t n_ctx)
+{
+    return round_line(sizeof(llrt_session)) + round_line(n_ctx * sizeof(int32_t)) +
+           llrti_session_pages(n_ctx) * sizeof(uint32_t);
+}
+
+static bool rows_bytes(const llrt_engine *engine, bool with_hidden, size_t n_row, size_t *out)
+{
+    const size_t width = (size_t)engine->n_vocab + (with_hidden ? engine->d_model : 0);
+    return llrti_mul_size(n_row, width * sizeof(float), out);
+}
+
+uint64_t llrti_session_default_bytes(const llrt_engine *engine)
+{
+    size_t rows;
+    rows_bytes(engine, false, 1, &rows);
+    return block_bytes(engine->n_ctx) + rows + 2 * LLRTI_ALLOC_HEADER;
+}
+
+/* Room for n rows of logits. Rows that are held stay: the call may yet fail with nothing changed. */
+static llrt_status ensure_rows(llrt_session *session, size_t n, llrt_error *err)
+{
+    llrt_engine *const engine = session->engine;
+    const bool with_hidden = session->options.with_hidden != 0;
+    size_t bytes;
+    if (n <= session->n_logits_room) return LLRT_OK;
+    float *const rows = rows_bytes(engine, with_hidden, n, &bytes)
+                            ? llrti_alloc(&engine->mem, bytes, LLRT_MEMORY_SESSION)
+                            : NULL;
+    if (!rows) return llrti_fail_nomem(err, "rows of logits", bytes);
+    float *const hidden = with_hidden ? rows + n * engine->n_vocab : NULL;
+    if (session->n_logits) {
+        memcpy(rows, session->logits, session->n_logits * engine->n_vocab * sizeof *rows);
+        if (hidden)
+            memcpy(hidden, session->hidden, session->n_logits * engine->d_model * sizeof *hidden);
+    }
+    llrti_free(&engine->mem, session->logits);
+    session->logits = rows;
+    session->hidden = hidden;
+    session->n_logits_room = n;
+    return LLRT_OK;
+}
+
+static llrt_status create_session(llrt_engine *engine, const llrt_session_options *options,
+                                  llrt_session **out, llrt_error *err)
+{
+    const size_t bytes = block_bytes(options->n_ctx);
+    llrt_session *const s = llrti_alloc(&engine->mem, bytes, LLRT_MEMORY_SESSION);
+    if (!s) return llrti_fail_nomem(err, "a session", bytes);
+    memset(s, 0, sizeof *s);
+    s->engine = engine;
+    s->options = *options;
+    s->first_embedding = LLRTI_NO_EMBEDDING;
+    s->tokens = (int32_t *)(void *)((char *)s + round_line(sizeof *s));
+    s->page =
+        (uint32_t *)(void *)((char *)s->tokens + round_line(options->n_ctx * sizeof(int32_t)));
+    atomic_init(&s->is_busy, 0);
+    atomic_init(&s->is_cancelled, 0);
+    if (!llrti_cond_init(&s->wake)) {
+        llrti_free(&engine->mem, s);
+        return llrti_fail_nomem(err, "a condition variable", 0);
+    }
+    const llrt_status status = ensure_rows(s, options->n_logits, err);
+    if (status < 0) {
+        llrti_cond_free(&s->wake);
+        llrti_free(&engine->mem, s);
+        return status;
+    }
+    llrti_engine_ref(engine);
+    llrti_mutex_lock(&engine->lock);
+    engine->n_session++;
+    llrti_mutex_unlock(&engine->lock);
+    *out = s;
+    return LLRT_OK;
+}
+
+llrt_status llrt_session_create(llrt_engine *engine, const llrt_session_options *options,
+                                llrt_session **out, llrt_error *err)
+{
+    if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    LLRTI_TRY(llrti_engine_check(engine, err));
+    if (!engine->is_ready) {
+        return llrti_fail(err, LLRT_ERR_STATE,
+                          "the engine was opened with metadata_only and can't compute");
+    }
+    llrt_session_options resolved;
+    LLRTI_TRY(llrti_options_session(options, engine->n_ctx, &resolved, err));
+    return create_session(engine, &resolved, out, err);
+}
+
+void llrti_session_trim(llrt_session *session, uint32_t n_page)
+{
+    while (session->n_page > n_page)
+        llrti_pool_release(&session->engine->pool, session->page[--session->n_page]);
+}
+
+void llrt_session_free(llrt_session *session)
+{
+    if (!session) return;
+    llrt_engine *const engine = session->engine;
+    if (llrti_engine_check(engine, NULL) < 0) return; /* a child of the process: nothing is ours */
+    llrti_mutex_lock(&engine->lock);
+    llrti_session_trim(session, 0);
+    engine->n_session--;
+    llrti_mutex_unlock(&engine->lock);
+    llrti_cond_free(&session->wake);
+    llrti_free(&engine->mem, session->logits);
+    llrti_free(&engine->mem, session);
+    llrti_engine_unref(engine);
+}
+
+/* ---- Entering ---- */
+
+llrt_status llrti_session_enter(llrt_session *session, llrt_error *err)
+{
+    if (!session) return llrti_fail(err, LLRT_ERR_ARGUMENT, "the session is NULL");
+    LLRTI_TRY(llrti_engine_check(session->engine, err));
+    if (atomic_exchange_explicit(&session->is_busy, 1, memory_order_acquire) != 0) {
+        return llrti_fail(err, LLRT_ERR_BUSY, "another thread is inside a call on this session");
+    }
+    atomic_store_explicit(&session->is_cancelled, 0, memory_order_relaxed);
+    return LLRT_OK;
+}
+
+void llrti_session_leave(llrt_session *session)
+{
+    atomic_store_explicit(&session->is_busy, 0, memory_order_release);
+}
+
+void llrt_session_cancel(llrt_session *session)
+{
+    if (session) atomic_store(&session->is_cancelled, 1);
+}
+
+/* ---- Computing ---- */
+
+static const llrt_input input_defaults = {
+    .struct_size = (uint32_t)sizeof(llrt_input),
+    .logits = LLRT_LOGITS_LAST,
+};
+
+void llrt_input_init(llrt_input *input, size_t struct_size)
+{
+    llrti_struct_copy_init(input, struct_size, &input_defaults, sizeof input_defaults);
+}
+
+void llrt_step_entry_init(llrt_step_entry *entry, size_t struct_size)
+{
+    const llrt_step_entry defaults = {.struct_size = (uint32_t)sizeof defaults,
+                                      .input = input_defaults,
+                                      .token = LLRT_TOKEN_NONE};
+    llrti_struct_copy_init(entry, struct_size, &defaults, sizeof defaults);
+}
+
+static llrt_status check_tokens(const llrt_engine *engine, const int32_t *tokens, size_t n,
+                                llrt_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i] >= 0 && (uint32_t)tokens[i] < engine->n_vocab) continue;
+        llrti_fail_field(err, LLRT_ERR_ARGUMENT, "tokens", "found token %d, expected 0 to %u",
+                         tokens[i], engine->n_vocab - 1);
+        llrti_error_position(err, (int64_t)i);
+        return LLRT_ERR_ARGUMENT;
+    }
+    return LLRT_OK;
+}
+
+static llrt_status check_rows(const llrt_input *input, llrt_error *err)
+{
+    if (input->logits > LLRT_LOGITS_LISTED) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "logits", "found %u, expected 0 to 3",
+                                input->logits);
+    }
+    if (input->logits != LLRT_LOGITS_LISTED) return LLRT_OK;
+    if (input->n_row && !input->rows)
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "rows", "rows is NULL");
+    for (size_t i = 0; i < input->n_row; i++) {
+        if (input->rows[i] < input->n_tok && (i == 0 || input->rows[i] > input->rows[i - 1]))
+            continue;
+        llrti_fail_field(err, LLRT_ERR_ARGUMENT, "rows",
+                         "found row %u, expected ascending rows below %zu", input->rows[i],
+                         input->n_tok);
+        llrti_error_position(err, (int64_t)i);
+        return LLRT_ERR_ARGUMENT;
+    }
+    return LLRT_OK;
+}
+
+static llrt_status check_input(const llrt_session *session, const llrt_input *input, size_t n_held,
+                               llrt_error *err)
+{
+    const size_t n = input->n_tok;
+    if (n == 0) return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "n_tok", "found 0 tokens");
+    if (!input->tokens == !input->embeddings) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "tokens",
+                                "expected either tokens or embeddings, found %s",
+                                input->tokens ? "both" : "neither");
+    }
+    LLRTI_TRY(check_rows(input, err));
+    if (input->tokens) LLRTI_TRY(check_tokens(session->engine, input->tokens, n, err));
+    if (n > session->options.n_ctx - n_held) {
+        return llrti_fail(err, LLRT_ERR_CONTEXT_FULL,
+                          "%zu tokens do not fit behind the %zu held, the context is %u", n, n_held,
+                          session->options.n_ctx);
+    }
+    return LLRT_OK;
+}
+
+static size_t count_wanted(const llrt_input *input)
+{
+    switch (input->logits) {
+    case LLRT_LOGITS_LAST:
+        return 1;
+    case LLRT_LOGITS_ALL:
+        return input->n_tok;
+    case LLRT_LOGITS_LISTED:
+        return input->n_row;
+    default:
+        return 0;
+    }
+}
+
+llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *input, bool is_sampled,
+                                    llrt_error *err)
+{
+    LLRTI_TRY(check_input(session, input, session->n_tok, err));
+    const size_t n_wanted = count_wanted(input);
+    if (n_wanted || is_sampled) {
+        if (!session->engine->model->can_generate) {
+            return llrti_fail(err, LLRT_ERR_STATE, "the model gives no logits");
+        }
+        LLRTI_TRY(ensure_rows(session, n_wanted + is_sampled, err));
+    }
+    llrti_work *const work = &session->work;
+    memset(work, 0, sizeof *work);
+    work->session = session;
+    work->begin = session->n_tok;
+    work->n_tok = input->n_tok;
+    work->embeddings = input->embeddings;
+    work->logits = n_wanted ? input->logits : LLRT_LOGITS_NONE;
+    work->rows = input->rows;
+    work->n_rows = input->n_row;
+    work->is_sampled = is_sampled;
+    work->copy_from = LLRTI_PAGE_NONE;
+    work->err = (llrt_error)LLRT_ERROR_INIT;
+    work->n_reusable = input->n_tok - 1;
+    if (work->logits == LLRT_LOGITS_ALL) work->n_reusable = 0;
+    if (work->logits == LLRT_LOGITS_LISTED)
+        work->n_reusable = LLRTI_MIN(work->n_reusable, input->rows[0]);
+    if (input->embeddings) {
+        for (size_t i = 0; i < input->n_tok; i++) session->tokens[session->n_tok + i] = -1;
+        if (session->first_embedding == LLRTI_NO_EMBEDDING)
+            session->first_embedding = session->n_tok;
+    } else {
+        memmove(session->tokens + session->n_tok, input->tokens,
+                input->n_tok * sizeof *input->tokens);
+    }
+    return LLRT_OK;
+}
+
+/* What a finished work leaves in the session. */
+static llrt_status end_work(llrt_session *session, llrt_error *err)
+{
+    const llrti_work *const work = &session->work;
+    if (work->status != LLRT_ERR_POOL_FULL) session->n_logits = work->n_read;
+    if (session->first_embedding != LLRTI_NO_EMBEDDING &&
+        session->first_embedding >= session->n_tok)
+        session->first_embedding = LLRTI_NO_EMBEDDING;
+    if (work->status < 0) llrti_error_copy(err, &work->err);
+    return work->status;
+}
+
+/* The sampler has been entered: says what select is to do. */
+static void prepare_sampling(llrt_session *session, llrt_sampler *sampler)
+{
+    llrti_work *const work = &session->work;
+    llrti_select_params p;
+    memset(&p, 0, sizeof p);
+    llrti_sampler_prepare(sampler, &p);
+    if (llrti_sampler_needs_logits(sampler) || p.n_best == 0) return;
+    work->has_select = true;
+    work->select = (llrt_select){
+        .n_best = p.n_best,
+        .n_bias = p.n_bias,
+        .n_penalty = p.n_penalty,
+        .n_subtract = p.n_subtract,
+        .repetition = p.repetition,
+        .frequency = p.frequency,
+        .presence = p.presence,
+        .bias_token = p.bias_token,
+        .bias = p.bias,
+        .penalty_token = p.penalty_token,
+        .penalty_count = p.penalty_count,
+        .subtract_token = p.subtract_token,
+        .subtract = p.subtract,
+        .allowed = p.allowed,
+    };
+    work->result = (llrt_select_result){
+        .token = session->best_token,
+        .logit = session->best_logit,
+    };
+}
+
+static llrt_status finish_sampling(llrt_session *session, llrt_sampler *sampler, int32_t *token,
+                                   llrt_error *err)
+{
+    const llrti_work *const work = &session->work;
+    if (work->has_select) {
+        const llrti_select_result result = {
+            .n = work->result.n,
+            .token = work->result.token,
+            .logit = work->result.logit,
+            .log_sum_exp = work->result.log_sum_exp,
+            .raw_log_sum_exp = work->result.raw_log_sum_exp,
+        };
+        if (llrti_sampler_finish(sampler, &result, token)) return LLRT_OK;
+    }
+    /* The last row: behind those the caller asked for, or the last of them. */
+    const bool is_listed = work->logits == LLRT_LOGITS_LAST || work->logits == LLRT_LOGITS_ALL ||
+                           (work->logits == LLRT_LOGITS_LISTED && work->n_rows > 0 &&
+                            work->rows[work->n_rows - 1] + (size_t)1 == work->n_tok);
+    const size_t row = work->n_read - is_listed;
+    return llrti_sampler_sample_full(sampler, session->logits + row * session->engine->n_vocab,
+                                     NULL, token, err);
+}
+
+static llrt_status check_sampler(const llrt_engine *engine, const llrt_sampler *sampler,
+                                 llrt_error *err)
+{
+    const uint32_t n = llrt_sampler_n_vocab(sampler);
+    if (n == engine->n_vocab) return LLRT_OK;
+    return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "sampler",
+                            "the sampler is for %u tokens, the model has %u", n, engine->n_vocab);
+}
+
+llrt_status llrti_session_compute(llrt_session *session, const llrt_input *input,
+                                  llrt_sampler *sampler, int32_t *token, llrt_error *err)
+{
+    llrti_work *works[1] = {&session->work};
+    if (sampler) LLRTI_TRY(check_sampler(session->engine, sampler, err));
+    LLRTI_TRY(llrti_session_make_work(session, input, sampler != NULL, err));
+    if (sampler) prepare_sampling(session, sampler);
+    llrti_step_compute(session->engine, works, 1);
+    LLRTI_TRY(end_work(session, err));
+    return sampler ? finish_sampling(session, sampler, token, err) : LLRT_OK;
+}
+
+llrt_status llrt_session_append_input(llrt_session *session, const llrt_input *input,
+                                      llrt_error *err)
+{
+    if (!input) return llrti_fail(err, LLRT_ERR_ARGUMENT, "the input is NULL");
+    llrt_input own = input_defaults;
+    LLRTI_TRY(llrti_struct_copy_in(&own, sizeof own, input, "llrt_input", err));
+    LLRTI_TRY(llrti_session_enter(session, err));
+    const llrt_status status = llrti_session_compute(session, &own, NULL, NULL, err);
+    llrti_session_leave(session);
+    return status;
+}
+
+llrt_status llrt_session_append(llrt_session *session, const int32_t *tokens, size_t n_tok,
+                                llrt_logits logits, llrt_error *err)
+{
+    llrt_input input = input_defaults;
+    input.tokens = tokens;
+    input.n_tok = n_tok;
+    input.logits = logits;
+    if (logits == LLRT_LOGITS_LISTED) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "logits",
+                                "listed rows need llrt_session_append_input");
+    }
+    LLRTI_TRY(llrti_session_enter(session, err));
+    const llrt_status status = llrti_session_compute(session, &input, NULL, NULL, err);
+    llrti_session_leave(session);
+    return status;
+}
+
+void llrti_session_cut(llrt_session *session, size_t n_tok)
+{
+    llrt_engine *const engine = session->engine;
+    llrti_mutex_lock(&engine->lock);
+    session->n_tok = n_tok;
+    llrti_session_trim(session, llrti_session_pages(n_tok));
+    llrti_mutex_unlock(&engine->lock);
+    if (session->first_embedding != LLRTI_NO_EMBEDDING && session->first_embedding >= n_tok)
+        session->first_embedding = LLRTI_NO_EMBEDDING;
+}
+
+static llrt_status sync_entered(llrt_session *session, const llrt_input *input, size_t *n_reused,
+                                llrt_error *err)
+{
+    LLRTI_TRY(check_input(session, input, 0, err));
+    size_t common = 0;
+    while (common < session->n_tok && common < input->n_tok &&
+           session->tokens[common] == input->tokens[common])
+        common++;
+    if (common == input->n_tok) common--;
+    /* With all rows wanted none can be taken over. */
+    if (input->logits == LLRT_LOGITS_ALL) common = 0;
+    if (count_wanted(input)) {
+        const size_t n_row = input->logits == LLRT_LOGITS_ALL ? input->n_tok : 1;
+        LLRTI_TRY(ensure_rows(session, n_row, err));
+    }
+    llrti_session_cut(session, common);
+    llrt_input rest = *input;
+    rest.tokens += common;
+    rest.n_tok -= common;
+    const uint64_t begin = session->n_tok;
+    LLRTI_TRY(llrti_session_make_work(session, &rest, false, err));
+    llrti_work *works[1] = {&session->work};
+    llrti_step_compute(session->engine, works, 1);
+    *n_reused = begin + session->work.n_reused;
+    return end_work(session, err);
+}
+
+llrt_status llrt_session_sync(llrt_session *session, const int32_t *tokens, size_t n_tok,
+                              llrt_logits logits, size_t *n_reused, llrt_error *err)
+{
+    llrt_input input = input_defaults;
+    size_t reused = 0;
+    input.tokens = tokens;
+    input.n_tok = n_tok;
+    input.logits = logits;
+    if (n_reused) *n_reused = 0;
+    if (logits == LLRT_LOGITS_LISTED) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "logits",
+                                "listed rows need llrt_session_append_input");
+    }
+    LLRTI_TRY(llrti_session_enter(session, err));
+    const llrt_status status = sync_entered(session, &input, &reused, err);
+    llrti_session_leave(session);
+    if (n_reused) *n_reused = reused;
+    return status;
+}
+
+/* ---- Steps of several sessions ---- */
+
+static llrt_status begin_entry(llrt_engine *engine, llrt_step_entry *entry, void *call,
+                               llrt_error *err)
+{
+    llrt_session *const session = entry->session;
+    llrt_input input = input_defaults;
+    if (!session) return llrti_fail(err, LLRT_ERR_ARGUMENT, "the session is NULL");
+    if (session->engine != engine)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT, "the session is of another engine");
+    if (entry->input.struct_size == 0) entry->input.struct_size = (uint32_t)sizeof input;
+    LLRTI_TRY(llrti_struct_copy_in(&input, sizeof input, &entry->input, "llrt_input", err));
+    const llrt_status entered = llrti_session_enter(session, err);
+    if (entered < 0) {
+        if (entered != LLRT_ERR_BUSY || atomic_load(&session->in_call) != call) return entered;
+        return llrti_fail(err, LLRT_ERR_ARGUMENT, "the session occurs twice in the step");
+    }
+    atomic_store(&session->in_call, call);
+    llrt_status status = LLRT_OK;
+    if (entry->sampler) {
+        LLRTI_TRY_GOTO(status, check_sampler(engine, entry->sampler, err));
+        LLRTI_TRY_GOTO(status, llrti_sampler_begin(entry->sampler, err));
+    }
+    status = llrti_session_make_work(session, &input, entry->sampler != NULL, err);
+    if (status == LLRT_OK) {
+        if (entry->sampler) prepare_sampling(session, entry->sampler);
+        return LLRT_OK;
+    }
+    if (entry->sampler) llrti_sampler_end(entry->sampler);
+fail:
+    atomic_store(&session->in_call, NULL);
+    llrti_session_leave(session);
+    return status;
+}
+
+static llrt_status end_entry(llrt_step_entry *entry, llrt_error *err)
+{
+    llrt_session *const session = entry->session;
+    llrt_status status = end_work(session, err);
+    if (entry->sampler) {
+        if (status == LLRT_OK)
+            status = finish_sampling(session, entry->sampler, &entry->token, err);
+        llrti_sampler_end(entry->sampler);
+    }
+    atomic_store(&session->in_call, NULL);
+    llrti_session_leave(session);
+    return status;
+}
+
+/* Works are handed over in groups, so that the list fits on the stack. */
+#define STEP_GROUP 256u
+
+static llrt_status step_group(llrt_engine *engine, char *entries, size_t first, uint32_t n,
+                              size_t entry_size, llrt_error *err)
+{
+    llrti_work *works[STEP_GROUP];
+    uint32_t n_work = 0;
+    llrt_status result = LLRT_OK;
+    int64_t failed = -1;
+    llrt_error first_err = LLRT_ERROR_INIT, e = LLRT_ERROR_INIT;
+    for (uint32_t i = 0; i < n; i++) {
+        llrt_step_entry *const entry = (llrt_step_entry *)(void *)(entries + i * entry_size);
+        entry->token = LLRT_TOKEN_NONE;
+        entry->status = begin_entry(engine, entry, works, &e);
+        if (entry->status == LLRT_OK) {
+            works[n_work++] = &entry->session->work;
+        } else if (failed < 0) {
+            failed = (int64_t)i;
+            first_err = e;
+        }
+    }
+    llrti_step_compute(engine, works, n_work);
+    for (uint32_t i = 0; i < n; i++) {
+        llrt_step_entry *const entry = (llrt_step_entry *)(void *)(entries + i * entry_size);
+        if (entry->status < 0) continue;
+        entry->status = end_entry(entry, &e);
+        if (entry->status < 0 && (failed < 0 || (int64_t)i < failed)) {
+            failed = (int64_t)i;
+            first_err = e;
+        }
+    }
+    if (failed >= 0) {
+        result = first_err.status;
+        first_err.position = (int64_t)first + failed;
+        llrti_error_copy(err, &first_err);
+    }
+    return result;
+}
+
+llrt_status llrt_engine_step(llrt_engine *engine, llrt_step_entry *entries, size_t n,
+                             size_t entry_size, llrt_error *err)
+{
+    LLRTI_TRY(llrti_engine_check(engine, err));
+    if (n && !entries) return llrti_fail(err, LLRT_ERR_ARGUMENT, "entries is NULL");
+    if (entry_size < sizeof(llrt_step_entry) || entry_size % sizeof(void *) != 0) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "entry_size",
+                                "found %zu, expected sizeof(llrt_step_entry)", entry_size);
+    }
+    llrt_status result = LLRT_OK;
+    for (size_t first = 0; first < n; first += STEP_GROUP) {
+        llrt_error e = LLRT_ERROR_INIT;
+        const uint32_t count = (uint32_t)LLRTI_MIN(n - first, STEP_GROUP);
+        const llrt_status status =
+            step_group(engine, (char *)entries + first * entry_size, first, count, entry_size, &e);
+        if (status < 0 && result == LLRT_OK) {
+            result = status;
+            llrti_error_copy(err, &e);
+        }
+    }
+    return result;
+}
+
+/* ---- Results ---- */
+
+static llrt_status find_row(const llrt_session *session, int32_t row, size_t *out, llrt_error *err)
+{
+    const size_t n = session->n_logits;
+    *out = row == -1 ? n - 1 : (size_t)row;
+    if (row >= -1 && n > 0 && *out < n) return LLRT_OK;
+    return llrti_fail(err, LLRT_ERR_STATE, "row %d was not asked for: the last call left %zu rows",
+                      row, n);
+}
+
+llrt_status llrt_session_logits(llrt_session *session, int32_t row, const float **out,
+                                llrt_error *err)
+{
+    size_t at;
+    if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    LLRTI_TRY(llrti_session_enter(session, err));
+    const llrt_status status = find_row(session, row, &at, err);
+    if (status == LLRT_OK) *out = session->logits + at * session->engine->n_vocab;
+    llrti_session_leave(session);
+    return status;
+}
+
+llrt_status llrt_session_hidden(llrt_session *session, int32_t row, const float **out,
+                                llrt_error *err)
+{
+    size_t at;
+    if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    LLRTI_TRY(llrti_session_enter(session, err));
+    llrt_status status =
+        session->options.with_hidden
+            ? find_row(session, row, &at, err)
+            : llrti_fail(err, LLRT_ERR_STATE, "the session was created without with_hidden");
+    if (status == LLRT_OK) *out = session->hidden + at * session->engine->d_model;
+    llrti_session_leave(session);
+    return status;
+}
+
+size_t llrt_session_n_logits(const llrt_session *session)
+{
+    return session->n_logits;
+}
+
+size_t llrt_session_n_tok(const llrt_session *session)
+{
+    return session->n_tok;
+}
+
+const int32_t *llrt_session_tokens(const llrt_session *session)
+{
+    return session->tokens;
+}
+
+size_t llrt_session_n_ctx(const llrt_session *session)
+{
+    return session->options.n_ctx;
+}
+
+llrt_engine *llrt_session_engine(const llrt_session *session)
+{
+    return session->engine;
+}
+
+/* ---- Without computing ---- */
+
+llrt_status llrt_session_rewind(llrt_session *session, size_t n_tok, llrt_error *err)
+{
+    LLRTI_TRY(llrti_session_enter(session, err));
+    llrt_status status = LLRT_OK;
+    if (n_tok > session->n_tok) {
+        status = llrti_fail(err, LLRT_ERR_ARGUMENT, "found %zu, the session has %zu tokens", n_tok,
+                            session->n_tok);
+    } else {
+        llrti_session_cut(session, n_tok);
+    }
+    llrti_session_leave(session);
+    return status;
+}
+
+llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_error *err)
+{
+    if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    LLRTI_TRY(llrti_session_enter(session, err));
+    llrt_engine *const engine = session->engine;
+    const llrt_status status = create_session(engine, &session->options, out, err);
+    if (status == LLRT_OK) {
+        llrt_session *const copy = *out;
+        memcpy(copy->tokens, session->tokens, session->n_tok * sizeof *copy->tokens);
+        memcpy(copy->page, session->page, session->n_page * sizeof *copy->page);
+        llrti_mutex_lock(&engine->lock);
+        for (uint32_t i = 0; i < session->n_page; i++)
+            llrti_pool_hold(&engine->pool, session->page[i]);
+        llrti_mutex_unlock(&engine->lock);
+        copy->n_page = session->n_page;
+        copy->n_tok = session->n_tok;
+        copy->first_embedding = session->first_embedding;
+    }
+    llrti_session_leave(session);
+    return status;
+}

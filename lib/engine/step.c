@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Merging of work into steps. There is no scheduler thread:
+ *
+ *   a call queues its works and waits
+ *     nobody leads?  -> it leads: composes a step from the queue, computes it without the lock,
+ *                       hands results out, again until its own works are finished; then wakes another
+ *     somebody leads -> it sleeps until its works are finished or it is woken to lead
+ *
+ * Composition: single tokens first (they go into every step), then what is left of the rows is shared evenly
+ * among longer inputs; those that got a part move to the end of the queue. Limits are rows, sequences
+ * and wanted rows. How work falls into steps changes no result: the backend computes every row by itself.
+ *
+ * Pages are reserved for the whole input before its first row is computed, so a call fails for lack of pages
+ * before anything has changed. A page that is shared or indexed is copied before it is written to. Pages
+ * completed by a step go into the prefix index; when an equal page is there already, it takes the new one's place.
+ *
+ * A cancelled session is polled by the backend; the step ends, the session's work is taken out and the
+ * others' step is composed anew. A thread that waits for another's step looks at its own flags
+ * every CANCEL_POLL_NS, so that cancelling needs no lock and may be done from a signal handler.
+ *
+ * Lock: everything here is under engine->lock, except run_step, which reads tables that stay
+ * constant while is_leading is set, and the sessions in them, whose owners wait.
+ */
+#include "step.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "engine_impl.h"
+#include "prefix.h"
+#include "session_impl.h"
+
+#define CANCEL_POLL_NS UINT64_C(10000000)
+#define RUNNING 1 /* status of a work that is not finished */
+
+/* ---- Tables ---- */
+
+typedef struct table_layout {
+    size_t token, seq, out_row, select, result, work, all;
+} table_layout;
+
+static size_t place(size_t *at, size_t count, size_t size)
+{
+    const size_t begin = (*at + LLRTI_CACHE_LINE - 1) / LLRTI_CACHE_LINE * LLRTI_CACHE_LINE;
+    *at = begin + count * size;
+    return begin;
+}
+
+static table_layout layout_of(const llrt_engine *engine)
+{
+    const llrt_engine_options *const o = &engine->options;
+    table_layout t = {0};
+    t.token = place(&t.all, o->n_step_tok, sizeof(int32_t));
+    t.seq = place(&t.all, o->n_step_seq, sizeof(llrt_step_seq));
+    t.out_row = place(&t.all, o->n_step_out, sizeof(uint32_t));
+    t.select = place(&t.all, o->n_step_seq, sizeof(llrt_select));
+    t.result = place(&t.all, o->n_step_seq, sizeof(llrt_select_result));
+    t.work = place(&t.all, o->n_step_seq, sizeof(llrti_work *));
+    return t;
+}
+
+size_t llrti_step_bytes(const llrt_engine *engine)
+{
+    return layout_of(engine).all + LLRTI_ALLOC_HEADER;
+}
+
+llrt_status llrti_step_create(llrt_engine *engine, llrt_error *err)
+{
+    const table_layout t = layout_of(engine);
+    llrti_step *const step = &engine->step;
+    char *const block = llrti_alloc(&engine->mem, t.all, LLRT_MEMORY_HOST);
+    if (!block) return llrti_fail_nomem(err, "the tables of a step", t.all);
+    step->block = block;
+    step->token = (int32_t *)(void *)(block + t.token);
+    step->seq = (llrt_step_seq *)(void *)(block + t.seq);
+    step->out_row = (uint32_t *)(void *)(block + t.out_row);
+    step->select = (llrt_select *)(void *)(block + t.select);
+    step->result = (llrt_select_result *)(void *)(block + t.result);
+    step->work = (llrti_work **)(void *)(block + t.work);
+    return LLRT_OK;
+}
+
+void llrti_step_free(llrt_engine *engine)
+{
+    llrti_free(&engine->mem, engine->step.block);
+    engine->step.block = NULL;
+}
+
+/* ---- Pages ---- */
+
+static bool is_cancelled(const llrti_work *work)
+{
+    return atomic_load_explicit(&work->session->is_cancelled, memory_order_relaxed) != 0;
+}
+
+/* Takes over pages that hold the next tokens already. */
+static void reuse_pages(llrt_engine *engine, llrti_work *work)
+{
+    llrt_session *const s = work->session;
+    llrti_pool *const pool = &engine->pool;
+    if (work->embeddings || s->first_embedding != LLRTI_NO_EMBEDDING) return;
+    while (s->n_tok % LLRT_PAGE_TOK == 0 && work->n_done + LLRT_PAGE_TOK <= work->n_reusable) {
+        const uint32_t slot = (uint32_t)(s->n_tok / LLRT_PAGE_TOK);
+        const uint32_t parent = slot ? s->page[slot - 1] : LLRTI_PAGE_NONE;
+        const uint32_t found =
+            llrti_prefix_find(pool, parent, s->options.salt, s->tokens + s->n_tok);
+        if (found == LLRTI_PAGE_NONE) return;
+        llrti_pool_hold(pool, found);
+        if (slot < s->n_page)
+            llrti_pool_release(pool, s->page[slot]);
+        else
+            s->n_page = slot + 1;
+        s->page[slot] = found;
+        s->n_tok += LLRT_PAGE_TOK;
+        work->n_done += LLRT_PAGE_TOK;
+        work->n_reused += LLRT_PAGE_TOK;
+        engine->n_tok_reused += LLRT_PAGE_TOK;
+    }
+}
+
+static llrt_status reserve_pages(llrt_engine *engine, llrti_work *work, llrt_error *err)
+{
+    llrt_session *const s = work->session;
+    llrti_pool *const pool = &engine->pool;
+    reuse_pages(engine, work);
+    const uint32_t missing = llrti_session_pages(work->begin + work->n_tok) - s->n_page;
+    const uint32_t available = pool->n_free + pool->n_cached;
+    const uint32_t slot = (uint32_t)(s->n_tok / LLRT_PAGE_TOK);
+    bool is_copying = s->n_tok % LLRT_PAGE_TOK != 0 && llrti_pool_is_shared(pool, s->page[slot]);
+    if (is_copying && missing + 1 > available && missing <= available &&
+        pool->page[s->page[slot]].n_ref == 1) {
+        /* Only the index knows the page; it forgets it. */
+        llrti_prefix_remove(pool, s->page[slot]);
+        is_copying = false;
+    }
+    if (missing + is_copying > available) {
+        engine->n_tok_reused -= work->n_done;
+        work->n_done = work->n_reused = 0;
+        s->n_tok = work->begin;
+        llrti_session_trim(s, llrti_session_pages(s->n_tok));
+        return llrti_fail(err, LLRT_ERR_POOL_FULL,
+                          "%u pages of %d tokens are needed, %u of the pool's %u are not held by "
+                          "sessions",
+                          missing + is_copying, LLRT_PAGE_TOK, available, pool->n_page);
+    }
+    llrti_pool_take(pool, missing, s->page + s->n_page);
+    s->n_page += missing;
+    if (is_copying) {
+        work->copy_from = s->page[slot];
+        llrti_pool_take(pool, 1, &s->page[slot]);
+    }
+    return LLRT_OK;
+}
+
+/* Settles a copy on write: the old page goes when it was copied, comes back when it was not. */
+static void settle_copy(llrt_engine *engine, llrti_work *work)
+{
+    llrt_session *const s = work->session;
+    if (work->copy_from == LLRTI_PAGE_NONE) return;
+    if (work->is_copied) {
+        llrti_pool_release(&engine->pool, work->copy_from);
+    } else {
+        const uint32_t slot = (uint32_t)(s->n_tok / LLRT_PAGE_TOK);
+        llrti_pool_release(&engine->pool, s->page[slot]);
+        s->page[slot] = work->copy_from;
+    }
+    work->copy_from = LLRTI_PAGE_NONE;
+    work->is_copied = false;
+}
+
+static void index_pages(llrt_engine *engine, llrt_session *s, size_t from_tok)
+{
+    const size_t end = s->n_tok / LLRT_PAGE_TOK;
+    for (size_t slot = from_tok / LLRT_PAGE_TOK; slot < end; slot++) {
+        if (s->first_embedding < (slot + 1) * LLRT_PAGE_TOK) return;
+        const uint32_t parent = slot ? s->page[slot - 1] : LLRTI_PAGE_NONE;
+        const uint32_t known = llrti_prefix_add(&engine->pool, s->page[slot], parent,
+                                                s->options.salt, s->tokens + slot * LLRT_PAGE_TOK);
+        if (known == s->page[slot]) continue;
+        llrti_pool_hold(&engine->pool, known);
+        llrti_pool_release(&engine->pool, s->page[slot]);
+        s->page[slot] = known;
+    }
+}
+
+/* ---- The queue ---- */
+
+static void push_work(llrti_step *step, llrti_work *work)
+{
+    work->next = NULL;
+    if (step->last)
+        step->last->next = work;
+    else
+        step->first = work;
+    step->last = work;
+    step->n_queued++;
+}
+
+static void unlink_work(llrti_step *step, llrti_work *work)
+{
+    llrti_work *before = NULL;
+    for (llrti_work *w = step->first; w != work; w = w->next) before = w;
+    if (before)
+        before->next = work->next;
+    else
+        step->first = work->next;
+    if (step->last == work) step->last = before;
+    step->n_queued--;
+}
+
+/* Takes a work out of the queue with its final status. */
+static void finish_work(llrt_engine *engine, llrti_work *work, llrt_status status,
+                        const llrt_error *err)
+{
+    llrt_session *const s = work->session;
+    unlink_work(&engine->step, work);
+    settle_copy(engine, work);
+    llrti_session_trim(s, llrti_session_pages(s->n_tok));
+    work->status = status;
+    if (status < 0 && err) llrti_error_copy(&work->err, err);
+    if (--work->call->n_left == 0) llrti_cond_signal(work->call->wake);
+}
+
+static void finish_cancelled(llrt_engine *engine, llrti_work *work)
+{
+    llrt_error err = LLRT_ERROR_INIT;
+    llrti_fail(&err, LLRT_ERR_CANCELLED, "cancelled after %zu of %zu tokens", work->n_done,
+               work->n_tok);
+    finish_work(engine, work, LLRT_ERR_CANCELLED, &err);
+}
+
+/* ---- Composing ---- */
+
+static bool is_last_row_listed(const llrti_work *work)
+{
+    return work->logits == LLRT_LOGITS_LAST || work->logits == LLRT_LOGITS_ALL ||
+           (work->logits == LLRT_LOGITS_LISTED && work->n_rows > 0 &&
+            work->rows[work->n_rows - 1] + (size_t)1 == work->n_tok);
+}
+
+/* Wanted rows among the next n_row rows: those to be read, and one more for the sampler alone. */
+static uint32_t count_read(const llrti_work *work, size_t n_row)
+{
+    const size_t end = work->n_done + n_row;
+    size_t n = 0;
+    if (work->logits == LLRT_LOGITS_ALL) n = n_row;
+    if (work->logits == LLRT_LOGITS_LAST) n = end == work->n_tok;
+    if (work->logits == LLRT_LOGITS_LISTED)
+        while (work->next_row + n < work->n_rows && work->rows[work->next_row + n] < end) n++;
+    return (uint32_t)n;
+}
+
+static uint32_t count_out(const llrti_work *work, size_t n_row)
+{
+    const bool is_extra =
+        work->is_sampled && work->n_done + n_row == work->n_tok && !is_last_row_listed(work);
+    return count_read(work, n_row) + is_extra;
+}
+
+/* Rows of the work that fit into what is left of a step; may be 0. */
+static uint32_t fit_rows(const llrti_work *work, uint32_t max_row, uint32_t max_out)
+{
+    const size_t left = work->n_tok - work->n_done;
+    size_t n = LLRTI_MIN(left, max_row);
+    if (work->logits == LLRT_LOGITS_ALL) n = LLRTI_MIN(n, max_out);
+    if (work->logits == LLRT_LOGITS_LISTED && work->n_rows - work->next_row > max_out)
+        n = LLRTI_MIN(n, work->rows[work->next_row + max_out] - work->n_done);
+    if (n < left) {
+        /* End on a page: it is complete, indexed and ready for others. */
+        const size_t end = (work->begin + work->n_done + n) / LLRT_PAGE_TOK * LLRT_PAGE_TOK;
+        if (end > work->begin + work->n_done) n = end - work->begin - work->n_done;
+    }
+    if (n == left && count_out(work, n) > max_out) n--;
+    return (uint32_t)n;
+}
+
+static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
+{
+    llrti_step *const step = &engine->step;
+    const llrt_session *const s = work->session;
+    const size_t begin = work->n_done, position = work->begin + begin;
+    work->is_in_step = true;
+    work->step_row = n_row;
+    work->step_read = count_read(work, n_row);
+    work->step_out = step->n_out;
+    step->seq[step->n_work] = (llrt_step_seq){
+        .row_begin = step->n_row,
+        .n_row = n_row,
+        .pos_begin = (int32_t)position,
+        .n_page = llrti_session_pages(position + n_row),
+        .page = s->page,
+    };
+    memcpy(step->token + step->n_row, s->tokens + position, n_row * sizeof *step->token);
+    if (work->embeddings) step->embedding = work->embeddings + begin * engine->d_model;
+    for (uint32_t i = 0; i < work->step_read; i++) {
+        const size_t row = work->logits == LLRT_LOGITS_ALL ? i
+                           : work->logits == LLRT_LOGITS_LISTED
+                               ? work->rows[work->next_row + i] - begin
+                               : n_row - 1;
+        step->out_row[step->n_out++] = step->n_row + (uint32_t)row;
+    }
+    if (count_out(work, n_row) > work->step_read)
+        step->out_row[step->n_out++] = step->n_row + n_row - 1;
+    if (work->has_select && begin + n_row == work->n_tok) {
+        work->step_select = step->n_select;
+        step->select[step->n_select] = work->select;
+        step->select[step->n_select].out_row = step->n_out - 1;
+        step->result[step->n_select++] = work->result;
+    }
+    step->n_row += n_row;
+    step->work[step->n_work++] = work;
+}
+
+/* Fills the step's tables from the queue; false when nothing is to be done. */
+static bool compose_step(llrt_engine *engine)
+{
+    llrti_step *const step = &engine->step;
+    const llrt_engine_options *const o = &engine->options;
+    step->n_row = step->n_work = step->n_out = step->n_select = 0;
+    step->embedding = NULL;
+    uint32_t n_long = 0;
+    for (llrti_work *w = step->first, *next; w; w = next) {
+        next = w->next;
+        w->is_in_step = false;
+        if (is_cancelled(w)) {
+            finish_cancelled(engine, w);
+            continue;
+        }
+        reuse_pages(engine, w);
+        n_long += w->n_tok - w->n_done > 1;
+    }
+    for (llrti_work *w = step->first; w; w = w->next) {
+        if (w->n_tok - w->n_done != 1 || step->n_work == o->n_step_seq) continue;
+        if (w->embeddings && step->embedding) continue;
+        if (fit_rows(w, o->n_step_tok - step->n_row, o->n_step_out - step->n_out) == 1)
+            add_to_step(engine, w, 1);
+    }
+    for (llrti_work *w = step->first; w; w = w->next) {
+        const uint32_t n_seq_left = o->n_step_seq - step->n_work;
+        const uint32_t rows_left = o->n_step_tok - step->n_row;
+        if (w->n_tok - w->n_done <= 1 || n_seq_left == 0 || rows_left == 0) continue;
+        const uint32_t sharers = LLRTI_MIN(n_long, n_seq_left);
+        n_long--;
+        if (w->embeddings && step->embedding) continue;
+        const uint32_t share = LLRTI_MAX(rows_left / sharers, 1);
+        const uint32_t n = fit_rows(w, share, o->n_step_out - step->n_out);
+        if (n) add_to_step(engine, w, n);
+    }
+    return step->n_work > 0;
+}
+
+/* ---- Computing, without the lock ---- */
+
+static int poll_works(void *ctx)
+{
+    const llrti_step *const step = ctx;
+    for (uint32_t i = 0; i < step->n_work; i++)
+        if (is_cancelled(step->work[i])) return 1;
+    return 0;
+}
+
+static llrt_status copy_pages(llrt_engine *engine, llrti_work *work, llrt_error *err)
+{
+    const llrt_session *const s = work->session;
+    if (work->copy_from == LLRTI_PAGE_NONE || work->is_copied) return LLRT_OK;
+    for (uint32_t i = 0; i < engine->stages.n; i++) {
+        const llrti_engine_stage *const stage = &engine->stages.at[i];
+        LLRTI_TRY(stage->backend->page_copy(stage->runtime, s->page[s->n_tok / LLRT_PAGE_TOK],
+                                            work->copy_from, (uint32_t)(s->n_tok % LLRT_PAGE_TOK),
+                                            err));
+    }
+    work->is_copied = true;
+    return LLRT_OK;
+}
+
+static llrt_status run_stage(llrt_engine *engine, uint32_t i, llrt_error *err)
+{
+    llrti_step *const step = &engine->step;
+    const llrti_engine_stage *const stage = &engine->stages.at[i];
+    const bool is_last = i + 1 == engine->stages.n;
+    const llrt_program *const program = &engine->stages.cut[i].program;
+    const llrt_step_desc desc = {
+        .struct_size = (uint32_t)sizeof desc,
+        .n_row = step->n_row,
+        .n_seq = step->n_work,
+        .n_out = step->n_out,
+        .n_select = is_last ? step->n_select : 0,
+        .token = step->token,
+        .embedding = step->embedding,
+        .seq = step->seq,
+        .out_row = step->out_row,
+        .input = i ? (const float *const *)engine->stages.at[i - 1].cross : NULL,
+        .select = step->select,
+        .result = step->result,
+        .poll_cancel = poll_works,
+        .poll_ctx = step,
+    };
+    LLRTI_TRY(stage->backend->step_submit(stage->runtime, &desc, err));
+    LLRTI_TRY(stage->backend->step_wait(stage->runtime, err));
+    for (uint32_t k = 0; !is_last && k < program->n_output; k++) {
+        LLRTI_TRY(stage->backend->value_read(stage->runtime, program->output[k], 0, step->n_row,
+                                             stage->cross[k], err));
+    }
+    return LLRT_OK;
+}
+
+/* Rows of logits and hidden states to the sessions. A row that is for the sampler alone is read as well:
+ * what select gives may not be sufficient. */
+static llrt_status read_rows(llrt_engine *engine, const llrti_work *work, llrt_error *err)
+{
+    const llrti_engine_stage *const stage = &engine->stages.at[engine->stages.n - 1];
+    const llrti_stage *const cut = &engine->stages.cut[engine->stages.n - 1];
+    const llrt_session *const s = work->session;
+    const uint32_t n = count_out(work, work->step_row);
+    if (n == 0) return LLRT_OK;
+    LLRTI_TRY(stage->backend->value_read(stage->runtime, cut->logits, work->step_out, n,
+                                         s->logits + work->n_read * engine->n_vocab, err));
+    if (!s->hidden || work->step_read == 0) return LLRT_OK;
+    return stage->backend->value_read(stage->runtime, cut->hidden, work->step_out, work->step_read,
+                                      s->hidden + work->n_read * engine->d_model, err);
+}
+
+static llrt_status run_step(llrt_engine *engine, llrti_work **culprit, llrt_error *err)
+{
+    llrti_step *const step = &engine->step;
+    *culprit = NULL;
+    for (uint32_t i = 0; i < step->n_work; i++) {
+        const llrt_status status = copy_pages(engine, step->work[i], err);
+        if (status < 0) {
+            *culprit = step->work[i];
+            return status;
+        }
+    }
+    for (uint32_t i = 0; i < engine->stages.n; i++) LLRTI_TRY(run_stage(engine, i, err));
+    for (uint32_t i = 0; i < step->n_work; i++) LLRTI_TRY(read_rows(engine, step->work[i], err));
+    return LLRT_OK;
+}
+
+/* ---- Handing out ---- */
+
+static void advance_work(llrt_engine *engine, llrti_work *work)
+{
+    llrt_session *const s = work->session;
+    const size_t before = s->n_tok;
+    if (work->has_select && work->n_done + work->step_row == work->n_tok)
+        work->result = engine->step.result[work->step_select];
+    work->n_done += work->step_row;
+    work->next_row += work->logits == LLRT_LOGITS_LISTED ? work->step_read : 0;
+    work->n_read += work->step_read;
+    settle_copy(engine, work);
+    s->n_tok += work->step_row;
+    index_pages(engine, s, before);
+    unlink_work(&engine->step, work); /* to the end: others come first in the next step */
+    push_work(&engine->step, work);
+    if (work->n_done == work->n_tok) finish_work(engine, work, LLRT_OK, NULL);
+}
+
+static void hand_out(llrt_engine *engine, llrt_status status, llrti_work *culprit,
+                     const llrt_error *err)
+{
+    llrti_step *const step = &engine->step;
+    bool has_cancelled = false;
+    for (uint32_t i = 0; i < step->n_work; i++) {
+        llrti_work *const work = step->work[i];
+        if (work->is_copied && status < 0) settle_copy(engine, work);
+        if (status == LLRT_ERR_CANCELLED) has_cancelled |= is_cancelled(work);
+    }
+    for (uint32_t i = 0; i < step->n_work; i++) {
+        llrti_work *const work = step->work[i];
+        work->is_in_step = false;
+        if (status == LLRT_OK)
+            advance_work(engine, work);
+        else if (status == LLRT_ERR_CANCELLED && (is_cancelled(work) || !has_cancelled))
+            finish_cancelled(engine, work);
+        else if (status != LLRT_ERR_CANCELLED && (!culprit || culprit == work))
+            finish_work(engine, work, status, err);
+    }
+    if (status == LLRT_OK) {
+        engine->n_step++;
+        engine->n_tok_computed += step->n_row;
+    }
+}
+
+/* Gives up leading: first to those who need the runtimes between steps, then to a call with work. */
+static void stop_leading(llrt_engine *engine)
+{
+    engine->step.is_leading = false;
+    if (engine->step.n_waiting_idle)
+        llrti_cond_broadcast(&engine->idle);
+    else if (engine->step.first)
+        llrti_cond_signal(engine->step.first->call->wake);
+}
+
+static void wait_for_company(llrt_engine *engine)
+{
+    const uint64_t end = llrti_clock_ns() + engine->options.merge_delay_ns;
+    for (uint64_t now = llrti_clock_ns(); now < end; now = llrti_clock_ns()) {
+        const uint32_t most = LLRTI_MIN(engine->options.n_step_seq, engine->n_session);
+        if (engine->step.n_queued >= most) return;
+        llrti_cond_wait_for(&engine->arrival, &engine->lock, LLRTI_MIN(end - now, CANCEL_POLL_NS));
+    }
+}
+
+static void lead(llrt_engine *engine, const llrti_call *call)
+{
+    engine->step.is_leading = true;
+    if (engine->options.merge_delay_ns) wait_for_company(engine);
+    while (call->n_left && !engine->step.n_waiting_idle) {
+        if (!compose_step(engine)) break;
+        llrt_error err = LLRT_ERROR_INIT;
+        llrti_work *culprit;
+        llrti_mutex_unlock(&engine->lock);
+        const llrt_status status = run_step(engine, &culprit, &err);
+        llrti_mutex_lock(&engine->lock);
+        hand_out(engine, status, culprit, &err);
+    }
+    stop_leading(engine);
+}
+
+static void drop_cancelled(llrt_engine *engine, llrti_work **works, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (works[i]->status == RUNNING && !works[i]->is_in_step && is_cancelled(works[i]))
+            finish_cancelled(engine, works[i]);
+}
+
+void llrti_step_compute(llrt_engine *engine, llrti_work **works, uint32_t n)
+{
+    llrti_call call = {0, n ? &works[0]->session->wake : NULL};
+    llrti_mutex_lock(&engine->lock);
+    for (uint32_t i = 0; i < n; i++) {
+        llrti_work *const work = works[i];
+        work->call = &call;
+        work->copy_from = LLRTI_PAGE_NONE;
+        work->is_copied = work->is_in_step = false;
+        work->status = reserve_pages(engine, work, &work->err);
+        if (work->status < 0) continue;
+        work->status = RUNNING;
+        call.n_left++;
+        push_work(&engine->step, work);
+    }
+    llrti_cond_signal(&engine->arrival);
+    while (call.n_left) {
+        if (engine->step.is_leading || engine->step.n_waiting_idle) {
+            llrti_cond_wait_for(call.wake, &engine->lock, CANCEL_POLL_NS);
+            drop_cancelled(engine, works, n); /* but those in another thread's step */
+        } else {
+            lead(engine, &call);
+        }
+    }
+    llrti_mutex_unlock(&engine->lock);
+}
+
+void llrti_step_acquire(llrt_engine *engine)
+{
+    llrti_mutex_lock(&engine->lock);
+    engine->step.n_waiting_idle++;
+    while (engine->step.is_leading) llrti_cond_wait(&engine->idle, &engine->lock);
+    engine->step.n_waiting_idle--;
+    engine->step.is_leading = true;
+    llrti_mutex_unlock(&engine->lock);
+}
+
+void llrti_step_release(llrt_engine *engine)
+{
+    llrti_mutex_lock(&engine->lock);
+    stop_leading(engine);
+    llrti_mutex_unlock(&engine->lock);
+}
