@@ -176,10 +176,11 @@ llrt_status llrti_directory_check_layout(llrti_mem *mem, const llrti_tensor *ten
         before = tensor;
     }
     if (status == LLRT_OK && is_packed && free_from != end) {
-        status = llrti_fail(err, LLRT_ERR_FORMAT,
-                            "found the last tensor's end at byte %llu, expected %llu, the end of "
-                            "the file",
-                            (unsigned long long)free_from, (unsigned long long)end);
+        status =
+            llrti_fail_field(err, LLRT_ERR_FORMAT, "data_offsets",
+                             "found the last tensor's end at byte %llu, expected %llu, the end of "
+                             "the file",
+                             (unsigned long long)free_from, (unsigned long long)end);
     }
     llrti_free(mem, order);
     return status;

@@ -372,13 +372,15 @@ static llrt_status read_model(llrti_model_file *m, bool is_disk, bool vocab_only
     if (status == LLRT_ERR_NOT_FOUND && !is_disk) {
         llrt_error folder_error = LLRT_ERROR_INIT;
         status = read_as_folder(m, vocab_only, &folder_error);
-        const bool is_empty = vocab_only && status == LLRT_OK && !m->jsons[0] && !m->jsons[2];
-        if (status == LLRT_OK && !is_empty) return LLRT_OK;
-        if (status != LLRT_OK && status != LLRT_ERR_NOT_FOUND) {
+        bool has_part = m->files.n != 0;
+        for (int i = 0; i < N_JSON; i++) has_part |= m->jsons[i] != NULL;
+        if (status == LLRT_OK && has_part) return LLRT_OK;
+        if (status < 0 && (status != LLRT_ERR_NOT_FOUND || has_part)) {
             llrti_error_copy(err, &folder_error);
             return status;
         }
-        status = LLRT_ERR_NOT_FOUND;
+        return llrti_fail(err, LLRT_ERR_NOT_FOUND,
+                          "found no file of this name, and no folder with a config.json");
     }
     llrti_error_copy(err, &own);
     return status;
