@@ -195,8 +195,8 @@ float hostile_dot(const float *w, const float *x, size_t k);
 float hostile_dot_int8(const hostile_type *type, const unsigned char *from, const float *x,
                        size_t k);
 double hostile_log_sum_exp(const float *logit, size_t n);
-/** Whether a modified logit can be a candidate of a selection. */
-bool hostile_is_candidate(float logit);
+/** What a logit counts as in a selection: NaN is -infinity, +infinity the largest float, -0 is 0. */
+float hostile_clean(float logit);
 
 /* One query row of one head; tiles of LLRT_PAGE_TOK absolute positions come in ascending order. */
 typedef struct hostile_attention {

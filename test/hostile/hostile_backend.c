@@ -17,6 +17,7 @@
  */
 #include "hostile.h"
 
+#include <fenv.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -515,6 +516,7 @@ static llrt_status plan(const llrt_host *host, const llrt_model_desc *desc,
 static void *work(void *arg)
 {
     hostile_runtime *const r = arg;
+    fesetenv(FE_DFL_ENV); /* the creator may have set flush-to-zero, which threads inherit */
     pthread_mutex_lock(&r->lock);
     for (;;) {
         while (r->state != HOSTILE_QUEUED && !r->is_ending)
@@ -688,9 +690,13 @@ static llrt_status finish_step(hostile_runtime *r, llrt_error *err)
         copy_error(err, &r->err);
         return r->status;
     }
+    fenv_t saved;
+    fegetenv(&saved);
+    fesetenv(FE_DFL_ENV);
     hostile_region_open(&r->scratch);
     const llrt_status status = hostile_step_select(r, err);
     hostile_region_close(&r->scratch);
+    fesetenv(&saved);
     return status;
 }
 

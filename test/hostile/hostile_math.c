@@ -10,6 +10,7 @@
  */
 #include "hostile.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -273,17 +274,57 @@ void hostile_attention_end(hostile_attention *a)
 
 /* ---- Selection ---- */
 
-bool hostile_is_candidate(float logit)
+float hostile_clean(float logit)
 {
-    return logit > -INFINITY;
+    if (!(logit > -INFINITY)) return -INFINITY; /* NaN too */
+    if (logit > FLT_MAX) return FLT_MAX;
+    return logit == 0 ? 0.0f : logit;
+}
+
+/* Selection has an exponential of its own, without fused operations; x <= 0 here. */
+static float compute_exp(float x)
+{
+    static const float c[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558f4p-5f, 0x1.123a22p-7f,
+                              0x1.6a23c2p-10f};
+    if (x < -0x1.5d589ep6f) return 0;
+    const float n = x * 0x1.715476p0f + 12582912.0f - 12582912.0f;
+    const float r = x - n * 0.693359375f - n * -0x1.bd0106p-13f;
+    float p = c[4];
+    for (int i = 3; i >= 0; i--) p = p * r + c[i];
+    p = 1.0f + (r + r * r * p);
+    return from_bits(to_bits(p) + ((uint32_t)(int32_t)n << 23));
+}
+
+/* x = 2^k (1 + f), 1 + f around 1; with s = f / (2 + f) a series in s^2. x >= 1 here. */
+static double compute_log(double x)
+{
+    int k;
+    double m = frexp(x, &k); /* [1/2, 1) */
+    if (m < 0x1.6a09e667f3bcdp-1) {
+        m *= 2;
+        k--;
+    }
+    const double f = m - 1.0, s = f / (2.0 + f), z = s * s;
+    double p = 2.0 / 23;
+    for (int i = 21; i >= 3; i -= 2) p = p * z + 2.0 / i;
+    const double rest = s * (f - z * p);
+    return k * 0x1.62e42feep-1 - ((rest - k * 0x1.a39ef35793c76p-33) - f);
 }
 
 double hostile_log_sum_exp(const float *logit, size_t n)
 {
     float max = -INFINITY;
+    double total[16] = {0};
     for (size_t i = 0; i < n; i++)
         if (logit[i] > max) max = logit[i];
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)hostile_exp(logit[i] - max);
-    return (double)max + log(sum);
+    if (max == -INFINITY) return -INFINITY;
+    for (size_t begin = 0; begin < n; begin += 1024) { /* lanes in float within a block */
+        float lane[16] = {0};
+        for (size_t i = begin; i < n && i < begin + 1024; i++)
+            lane[i % 16] += compute_exp(logit[i] - max);
+        for (int i = 0; i < 16; i++) total[i] += (double)lane[i];
+    }
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) total[i] += total[i + half];
+    return (double)max + compute_log(total[0]);
 }

@@ -513,7 +513,7 @@ static void pick_best(const float *logit, size_t n_vocab, uint32_t *heap, uint32
 {
     uint32_t n = 0;
     for (uint32_t id = 0; id < n_vocab; id++) {
-        if (!hostile_is_candidate(logit[id])) continue;
+        if (logit[id] == -INFINITY) continue; /* excluded */
         if (n < n_best) {
             heap[n++] = id;
             if (n == n_best)
@@ -550,14 +550,21 @@ static llrt_status select_one(hostile_runtime *r, const llrt_select *e, llrt_sel
             return hostile_violation(err, "select: ids of the bias don't ascend");
     float *const logit = hostile_temporary(r, 0);
     memcpy(logit, hostile_value(r, r->step.program, p->logits) + e->out_row * n, n * sizeof *logit);
+    for (size_t i = 0; i < n; i++) logit[i] = hostile_clean(logit[i]);
     result->raw_log_sum_exp = hostile_log_sum_exp(logit, n);
-    for (uint32_t i = 0; i < e->n_bias; i++) logit[e->bias_token[i]] += e->bias[i];
+    for (uint32_t i = 0; i < e->n_bias; i++) {
+        float *const l = &logit[e->bias_token[i]];
+        *l = hostile_clean(*l + e->bias[i]);
+    }
     for (uint32_t i = 0; i < e->n_penalty; i++) {
         float *const l = &logit[e->penalty_token[i]];
-        *l = *l > 0 ? *l / e->repetition : *l * e->repetition;
-        *l -= e->frequency * (float)e->penalty_count[i] + e->presence;
+        const float scaled = hostile_clean(*l > 0 ? *l / e->repetition : *l * e->repetition);
+        *l = hostile_clean(scaled - (e->frequency * (float)e->penalty_count[i] + e->presence));
     }
-    for (uint32_t i = 0; i < e->n_subtract; i++) logit[e->subtract_token[i]] -= e->subtract[i];
+    for (uint32_t i = 0; i < e->n_subtract; i++) {
+        float *const l = &logit[e->subtract_token[i]];
+        *l = hostile_clean(*l - e->subtract[i]);
+    }
     for (size_t i = 0; e->allowed && i < n; i++)
         if (!(e->allowed[i / 32] >> (i % 32) & 1)) logit[i] = -INFINITY;
     result->log_sum_exp = hostile_log_sum_exp(logit, n);

@@ -229,7 +229,7 @@ static void build_gated(net *n)
         k = rope(n, k, pairs, n->layer == 1 ? 24 : a.k_dim, 1.0f + 0.1f * (float)n->layer);
         x = binary(n, LLRT_OP_ADD, x, linear(n, attend(n, q, k, v, a), 1, 256, false));
         const uint32_t z = norm(n, LLRT_OP_RMS_NORM, x, 1, 0);
-        const uint32_t gate = linear(n, z, 1, 512, false), up = linear(n, z, 1, 512, false);
+        const uint32_t gate = linear(n, z, 1, 256, false), up = linear(n, z, 1, 256, false);
         hidden = linear(n, activate(n, gate, up, n->layer), 1, 256, false);
         x = binary(n, LLRT_OP_ADD, x, hidden);
     }

@@ -52,7 +52,4 @@ typedef struct counting_host {
 
 void counting_host_init(counting_host *host);
 
-/** The CPU backend's entry. */
-llrt_status net_cpu_entry(uint32_t version, llrt_backend *table, llrt_error *err);
-
 #endif
