@@ -69,14 +69,12 @@ static const llrti_tensor *find_tensor(const llrti_builder *b, const llrti_name 
     const char *const base = b->hp.is_gguf ? name->gguf : name->hf;
     out[0] = '\0';
     if (!base) return NULL;
-    if (!expand(b, "", base, suffix, out)) return NULL;
-    const llrti_tensor *tensor = llrti_model_file_find_tensor(b->hp.file, out);
-    if (tensor || b->hp.is_gguf || !b->hf_prefix[0]) return tensor;
-    char bare[NAME_SIZE];
-    memcpy(bare, out, sizeof bare);
+    const bool is_rooted = base[0] == '/';
+    if (!expand(b, "", base + is_rooted, suffix, out)) return NULL;
+    const llrti_tensor *const tensor = llrti_model_file_find_tensor(b->hp.file, out);
+    if (tensor || is_rooted || b->hp.is_gguf || !b->hf_prefix[0]) return tensor;
     if (!expand(b, b->hf_prefix, base, suffix, out)) return NULL;
-    tensor = llrti_model_file_find_tensor(b->hp.file, out);
-    return tensor;
+    return llrti_model_file_find_tensor(b->hp.file, out);
 }
 
 bool llrti_build_has(llrti_builder *b, const llrti_name *name, const char *suffix)
@@ -88,6 +86,13 @@ bool llrti_build_has(llrti_builder *b, const llrti_name *name, const char *suffi
 static bool is_plain_type(uint32_t type)
 {
     return type == LLRT_TYPE_F32 || type == LLRT_TYPE_F16 || type == LLRT_TYPE_BF16;
+}
+
+/* The element types matrices can be computed with: llrt_type of tensor.h. */
+static bool is_matrix_type(uint32_t type)
+{
+    return llrti_type_is_supported(type) && type <= LLRT_TYPE_MXFP4 &&
+           (type < LLRTI_TYPE_I8 || type > LLRTI_TYPE_F64);
 }
 
 static void describe_shape(const uint64_t *dim, uint32_t n_dim, char *out, size_t n)
@@ -176,8 +181,7 @@ uint32_t llrti_build_matrix(llrti_builder *b, const llrti_name *name, uint32_t d
     if (!tensor) return LLRT_NONE;
     const uint64_t dim[2] = {is_transposed ? d_out : d_in, is_transposed ? d_in : d_out};
     if (!check_shape(b, tensor, dim, 2)) return LLRT_NONE;
-    if (!llrti_type_is_supported(tensor->type) || tensor->type > LLRT_TYPE_MXFP4 ||
-        (is_transposed && !is_plain_type(tensor->type))) {
+    if (!is_matrix_type(tensor->type) || (is_transposed && !is_plain_type(tensor->type))) {
         llrti_build_fail(b, LLRT_ERR_UNSUPPORTED, tensor->name,
                          "tensor '%s': element type %s is not supported%s", tensor->name,
                          llrti_type_name(tensor->type),

@@ -24,7 +24,8 @@
 /**
  * A tensor's name without ".weight" or ".bias", for both kinds of file; '#' stands for the layer.
  * Names of safetensors files are given without the prefix that b->hf_prefix holds ("model.");
- * both forms are found. NULL: this kind of file never has it.
+ * both forms are found;
+ * one that begins with '/' never has the prefix. NULL: this kind of file never has it.
  */
 typedef struct llrti_name {
     const char *gguf, *hf;

@@ -13,7 +13,7 @@
 
 static const llrti_name name_embed = {"token_embd", "embed_tokens"};
 static const llrti_name name_norm = {"output_norm", "norm"};
-static const llrti_name name_head = {"output", "lm_head"};
+static const llrti_name name_head = {"output", "/lm_head"};
 static const llrti_name name_attn_norm = {"blk.#.attn_norm", "layers.#.input_layernorm"};
 static const llrti_name name_q = {"blk.#.attn_q", "layers.#.self_attn.q_proj"};
 static const llrti_name name_k = {"blk.#.attn_k", "layers.#.self_attn.k_proj"};

@@ -12,7 +12,7 @@
 static const llrti_name name_embed = {"token_embd", "wte"};
 static const llrti_name name_position = {"position_embd", "wpe"};
 static const llrti_name name_norm = {"output_norm", "ln_f"};
-static const llrti_name name_head = {"output", "lm_head"};
+static const llrti_name name_head = {"output", "/lm_head"};
 static const llrti_name name_attn_norm = {"blk.#.attn_norm", "h.#.ln_1"};
 static const llrti_name name_qkv = {"blk.#.attn_qkv", "h.#.attn.c_attn"};
 static const llrti_name name_attn_out = {"blk.#.attn_output", "h.#.attn.c_proj"};

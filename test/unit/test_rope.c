@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "gguf_writer.h"
-#include "memory_folder.h"
+#include "memory_files.h"
 #include "rope.h"
 #include "test_support.h"
 
@@ -205,7 +205,8 @@ static void test_contradictions_are_refused(void **state)
 typedef struct opened {
     llrti_mem mem;
     test_heap heap;
-    folder_source folder;
+    memory_files files;
+    llrt_source source;
     llrti_model_file *file;
     llrti_arena arena;
     uint8_t *bytes;
@@ -217,7 +218,7 @@ static llrt_status read_options(opened *o, const char *path, uint32_t head_dim, 
     llrti_hparams hp;
     test_mem_init(&o->mem, &o->heap);
     llrti_arena_init(&o->arena, &o->mem, LLRT_MEMORY_HOST);
-    const llrti_model_file_options options = {.source = &o->folder.source};
+    const llrti_model_file_options options = {.source = &o->source};
     if (llrti_model_file_open(&o->mem, path, &options, &o->file, err) < 0)
         fail_msg("%s", err->text);
     llrti_hparams_init(&hp, o->file, err);
@@ -230,7 +231,8 @@ static void close_options(opened *o)
     llrti_arena_free(&o->arena);
     llrti_model_file_close(o->file);
     assert_int_equal(o->heap.n_live, 0);
-    folder_free(&o->folder);
+    assert_int_equal(o->files.n_open, 0);
+    free(o->bytes);
 }
 
 static llrt_status read_config(opened *o, const char *config, llrti_rope_scaling *s,
@@ -241,9 +243,9 @@ static llrt_status read_config(opened *o, const char *config, llrti_rope_scaling
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}            "
         "\0\0\0\0";
     memset(o, 0, sizeof *o);
-    folder_init(&o->folder);
-    folder_add(&o->folder, "m/config.json", config, strlen(config));
-    folder_add(&o->folder, "m/model.safetensors", safetensors, 8 + 0x42 + 4);
+    memory_files_init(&o->files, &o->source);
+    memory_files_add_text(&o->files, "m/config.json", config);
+    memory_files_add(&o->files, "m/model.safetensors", safetensors, 8 + 0x42 + 4);
     return read_options(o, "m/model.safetensors", 8, 100, s, err);
 }
 
@@ -329,10 +331,9 @@ static llrt_status read_gguf(opened *o, gguf_writer *w, llrti_rope_scaling *s, l
 {
     size_t n;
     memset(o, 0, sizeof *o);
-    folder_init(&o->folder);
-    uint8_t *const bytes = gw_finish(w, &n);
-    folder_add(&o->folder, "m.gguf", bytes, n);
-    free(bytes);
+    memory_files_init(&o->files, &o->source);
+    o->bytes = gw_finish(w, &n);
+    memory_files_add(&o->files, "m.gguf", o->bytes, n);
     return read_options(o, "m.gguf", 8, 100, s, err);
 }
 
