@@ -200,12 +200,10 @@ static llrt_status encode_all(llrti_encoder *e, const char *text, size_t n, llrt
 }
 
 llrt_status llrti_tokenizer_encode_counted(const llrt_tokenizer *tokenizer, const char *text,
-                                           size_t n_text, llrt_encode_flags flags, int32_t *tokens,
-                                           size_t capacity, size_t *n_token, uint64_t *n_op,
-                                           llrt_error *err)
+                                           size_t n_text, llrt_encode_flags flags,
+                                           llrti_id_sink *sink, uint64_t *n_op, llrt_error *err)
 {
-    *n_token = 0;
-    if (!tokenizer || (!text && n_text) || (!tokens && capacity))
+    if (!tokenizer || (!text && n_text) || (!sink->id && sink->capacity))
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "found a NULL pointer");
     if (n_text > (size_t)1 << 30)
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "n_text",
@@ -216,20 +214,16 @@ llrt_status llrti_tokenizer_encode_counted(const llrt_tokenizer *tokenizer, cons
     memset(&e, 0, sizeof e);
     e.tokenizer = tokenizer;
     e.flags = flags;
-    e.sink = (llrti_id_sink){tokens, capacity, 0};
+    e.sink = *sink;
     llrti_bpe_scratch_init(&e.bpe, tokenizer->mem);
     llrti_normalizer_scratch_init(&e.normal, tokenizer->mem);
-    llrt_status status = encode_all(&e, text, n_text, err);
+    const llrt_status status = encode_all(&e, text, n_text, err);
     llrti_bpe_scratch_free(&e.bpe);
     llrti_normalizer_scratch_free(&e.normal);
     llrti_vec_free(tokenizer->mem, &e.prefixed);
     if (n_op) *n_op = e.bpe.n_op;
-    if (status < 0) return status;
-    *n_token = e.sink.n;
-    if (e.sink.n > capacity)
-        return llrti_fail_field(err, LLRT_ERR_BUFFER, "capacity",
-                                "found room for %zu ids, expected %zu", capacity, e.sink.n);
-    return LLRT_OK;
+    if (status == LLRT_OK) *sink = e.sink;
+    return status;
 }
 
 llrt_status llrt_tokenizer_encode(const llrt_tokenizer *tokenizer, const char *text, size_t n_text,
@@ -237,8 +231,14 @@ llrt_status llrt_tokenizer_encode(const llrt_tokenizer *tokenizer, const char *t
                                   size_t *n_token, llrt_error *err)
 {
     if (!n_token) return llrti_fail(err, LLRT_ERR_ARGUMENT, "found a NULL pointer for n_token");
-    return llrti_tokenizer_encode_counted(tokenizer, text, n_text, flags, tokens, capacity, n_token,
-                                          NULL, err);
+    *n_token = 0;
+    llrti_id_sink sink = {tokens, capacity, 0};
+    LLRTI_TRY(llrti_tokenizer_encode_counted(tokenizer, text, n_text, flags, &sink, NULL, err));
+    *n_token = sink.n;
+    if (sink.n > capacity)
+        return llrti_fail_field(err, LLRT_ERR_BUFFER, "capacity",
+                                "found room for %zu ids, expected %zu", capacity, sink.n);
+    return LLRT_OK;
 }
 
 const char *llrti_tokenizer_piece(const llrt_tokenizer *tokenizer, int32_t token,

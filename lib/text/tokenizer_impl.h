@@ -97,11 +97,10 @@ void llrti_tokenizer_unref(llrt_tokenizer *tokenizer); /* NULL is fine */
 /** Calls fn(ctx) after the last reference (the engine's or a token stream's) went and all memory was given back. */
 void llrti_tokenizer_on_release(llrt_tokenizer *tokenizer, void (*fn)(void *ctx), void *ctx);
 
-/** llrt_tokenizer_encode with a count of elementary operations, for tests of its growth. */
+/** llrt_tokenizer_encode into a sink, with a count of elementary operations (n_op may be NULL) for tests of its growth. */
 llrt_status llrti_tokenizer_encode_counted(const llrt_tokenizer *tokenizer, const char *text,
-                                           size_t n_text, llrt_encode_flags flags, int32_t *tokens,
-                                           size_t capacity, size_t *n_token, uint64_t *n_op,
-                                           llrt_error *err);
+                                           size_t n_text, llrt_encode_flags flags,
+                                           llrti_id_sink *sink, uint64_t *n_op, llrt_error *err);
 
 /* For the loaders. */
 

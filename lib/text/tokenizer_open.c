@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "error.h"
-#include "os.h"
+#include "source_impl.h"
 #include "tokenizer_impl.h"
 
 void llrt_tokenizer_options_init(llrt_tokenizer_options *options, size_t struct_size)
@@ -84,61 +84,17 @@ static llrt_status load_json_alone(llrt_tokenizer *t, const char *text, size_t n
 }
 
 /* No tokenizer.json is larger than this; the JSON reader has a limit of its own. */
-#define MAX_JSON_BYTES ((uint64_t)1 << 28)
-
-static llrt_status check_size(uint64_t size, llrt_error *err)
-{
-    if (size <= MAX_JSON_BYTES) return LLRT_OK;
-    return llrti_fail(err, LLRT_ERR_FORMAT, "found %llu bytes, expected at most 2^28",
-                      (unsigned long long)size);
-}
-
-static llrt_status read_system_file(llrt_tokenizer *t, const char *path, char **text, size_t *n,
-                                    llrt_error *err)
-{
-    llrti_file file;
-    uint64_t size = 0;
-    LLRTI_TRY(llrti_file_open(path, &file, &size, err));
-    llrt_status status = check_size(size, err);
-    if (status == LLRT_OK) {
-        *n = (size_t)size;
-        *text = llrti_alloc(t->mem, *n, LLRT_MEMORY_HOST);
-        status = *text ? llrti_file_read_at(file, 0, *text, *n, err)
-                       : llrti_fail_nomem(err, "the file's text", *n);
-    }
-    llrti_file_close(&file);
-    return status;
-}
-
-static llrt_status read_source_file(llrt_tokenizer *t, const llrt_source *source, const char *path,
-                                    char **text, size_t *n, llrt_error *err)
-{
-    void *file = NULL;
-    uint64_t size = 0;
-    if (!source->open || !source->read_at)
-        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "source", "found no open or read_at");
-    LLRTI_TRY(source->open(source->ctx, path, &file, &size, err));
-    llrt_status status = check_size(size, err);
-    if (status == LLRT_OK) {
-        *n = (size_t)size;
-        *text = llrti_alloc(t->mem, *n, LLRT_MEMORY_HOST);
-        if (!*text)
-            status = llrti_fail_nomem(err, "the file's text", *n);
-        else if (*n > 0)
-            status = source->read_at(source->ctx, file, 0, *text, *n, err);
-    }
-    if (source->close) source->close(source->ctx, file);
-    return status;
-}
+#define MAX_JSON_BYTES ((size_t)1 << 28)
 
 static llrt_status open_json(llrt_tokenizer *t, const char *path, const llrt_source *source,
                              llrt_error *err)
 {
+    llrt_source full;
     char *text = NULL;
     size_t n = 0;
-    llrt_status status = source ? read_source_file(t, source, path, &text, &n, err)
-                                : read_system_file(t, path, &text, &n, err);
-    if (status == LLRT_OK) status = load_json_alone(t, text, n, err);
+    LLRTI_TRY(llrti_source_copy(&full, source, t->mem, err));
+    LLRTI_TRY(llrti_source_read_whole(&full, t->mem, path, MAX_JSON_BYTES, &text, &n, err));
+    const llrt_status status = load_json_alone(t, text, n, err);
     llrti_free(t->mem, text);
     return status;
 }

@@ -177,12 +177,11 @@ static uint64_t count_work(const llrt_tokenizer *t, const char *unit, size_t n_t
     char *const text = malloc(n_text);
     int32_t *const ids = malloc((n_text + 16) * sizeof *ids);
     uint64_t n_op = 0;
-    size_t n;
+    llrti_id_sink sink = {ids, n_text + 16, 0};
     assert_non_null(text);
     assert_non_null(ids);
     for (size_t i = 0; i < n_text; i++) text[i] = unit[i % strlen(unit)];
-    assert_int_equal(
-        llrti_tokenizer_encode_counted(t, text, n_text, 3, ids, n_text + 16, &n, &n_op, NULL), 0);
+    assert_int_equal(llrti_tokenizer_encode_counted(t, text, n_text, 3, &sink, &n_op, NULL), 0);
     free(text);
     free(ids);
     return n_op;
