@@ -584,7 +584,7 @@ static llrt_status find_row(const llrt_session *session, int32_t row, size_t *ou
 llrt_status llrt_session_logits(llrt_session *session, int32_t row, const float **out,
                                 llrt_error *err)
 {
-    size_t at;
+    size_t at = 0;
     if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
     *out = NULL;
     LLRTI_TRY(llrti_session_enter(session, err));
@@ -597,7 +597,7 @@ llrt_status llrt_session_logits(llrt_session *session, int32_t row, const float 
 llrt_status llrt_session_hidden(llrt_session *session, int32_t row, const float **out,
                                 llrt_error *err)
 {
-    size_t at;
+    size_t at = 0;
     if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
     *out = NULL;
     LLRTI_TRY(llrti_session_enter(session, err));
