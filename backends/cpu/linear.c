@@ -30,7 +30,9 @@ enum {
     /* Bytes of weights that stay in L2 while the columns pass by: half of Zen 4's 1 MiB. */
     L2_BYTES = 512 << 10,
     TILE_BYTES = LLRTI_GEMM_MAX_GROUP * MR * KB * 4,
-    ROWS_BYTES = MR * KB * 4,
+    KB_FEW = 256,         /* the same with one panel of columns: it stays in L1 */
+    ROW_STRIDE = KB + 16, /* floats; no power of two, which would map rows to the same cache sets */
+    ROWS_BYTES = MR * ROW_STRIDE * 4,
     TAIL_BYTES = MAX_CHUNK * MR * 4
 };
 
@@ -110,11 +112,25 @@ static llrti_linear_storage panel_of(const llrti_linear *linear)
     return linear->type == LLRT_TYPE_Q4_0 ? LLRTI_LINEAR_Q4 : LLRTI_LINEAR_Q8;
 }
 
+/* Types that a kernel exists for; others, such as integers, can be in a file but not in a product. */
+static bool is_weight_type(llrt_type type)
+{
+    static const llrt_type types[] = {
+        LLRT_TYPE_F32,  LLRT_TYPE_F16,    LLRT_TYPE_BF16,   LLRT_TYPE_Q4_0,
+        LLRT_TYPE_Q4_1, LLRT_TYPE_Q5_0,   LLRT_TYPE_Q5_1,   LLRT_TYPE_Q8_0,
+        LLRT_TYPE_Q2_K, LLRT_TYPE_Q3_K,   LLRT_TYPE_Q4_K,   LLRT_TYPE_Q5_K,
+        LLRT_TYPE_Q6_K, LLRT_TYPE_IQ4_NL, LLRT_TYPE_IQ4_XS, LLRT_TYPE_MXFP4};
+    for (size_t i = 0; i < LLRTI_COUNT(types); i++) {
+        if (types[i] == type) return true;
+    }
+    return false;
+}
+
 llrt_status llrti_linear_init(llrti_linear *linear, const llrti_linear_desc *desc,
                               const llrti_gemm_kernels *kernels, llrt_error *err)
 {
     memset(linear, 0, sizeof *linear);
-    if (!llrti_type_is_supported(desc->type))
+    if (!is_weight_type(desc->type))
         return llrti_fail(err, LLRT_ERR_UNSUPPORTED,
                           "found weights of type %s (%u), which can't be multiplied",
                           llrti_type_name(desc->type), (unsigned)desc->type);
@@ -370,7 +386,7 @@ static bool poll(run *r)
     return true;
 }
 
-/* Rows of the file to a panel: n values of K from k_begin of one group. `rows` holds 16 x KB floats. */
+/* Rows of the file to a panel: n values of K from k_begin of one group. `rows` holds 16 x ROW_STRIDE floats. */
 static void convert_rows(const llrti_linear *linear, size_t group, size_t k_begin, size_t n,
                          float *rows, uint8_t *dst)
 {
@@ -389,15 +405,15 @@ static void convert_rows(const llrti_linear *linear, size_t group, size_t k_begi
     const size_t n_real = LLRTI_MIN(n, linear->k - k_begin);
     for (size_t i = 0; i < MR; i++) {
         if (i < n_row)
-            read_row(linear, data + i * linear->row_bytes, k_begin, n_real, rows + i * KB);
+            read_row(linear, data + i * linear->row_bytes, k_begin, n_real, rows + i * ROW_STRIDE);
         else
-            memset(rows + i * KB, 0, n_real * sizeof *rows);
-        for (size_t k = n_real; k < n; k++) rows[i * KB + k] = 0.0f;
+            memset(rows + i * ROW_STRIDE, 0, n_real * sizeof *rows);
+        for (size_t k = n_real; k < n; k++) rows[i * ROW_STRIDE + k] = 0.0f;
     }
     if (linear->act == LLRTI_LINEAR_ACT_BF16)
-        linear->kernels->panel_bf16(rows, KB, dst, n);
+        linear->kernels->panel_bf16(rows, ROW_STRIDE, dst, n);
     else
-        linear->kernels->panel_f32(rows, KB, dst, n);
+        linear->kernels->panel_f32(rows, ROW_STRIDE, dst, n);
 }
 
 /* n values of K from k_begin of one group, from whatever storage to the panel the kernel multiplies. */
@@ -453,7 +469,7 @@ static void multiply_block(run *r, const block *b)
 {
     const llrti_linear *const linear = b->linear;
     const bool direct = is_direct(linear);
-    const size_t step = direct ? b->k_block : (size_t)KB;
+    const size_t step = b->k_block;
     const size_t tile_stride =
         panel_bytes(panel_of(linear), round_up(LLRTI_MIN(step, linear->k_pad), 2));
     uint8_t *const tile = b->scratch;
@@ -570,7 +586,9 @@ static void split(run *r, uint32_t n_worker)
         p->task_begin = r->n_task;
         r->n_task += p->n_block * r->n_chunk;
         p->k_block = linear->k_pad;
-        if (n_panel > 1 && is_direct(linear)) {
+        if (!is_direct(linear)) {
+            p->k_block = n_panel > 1 ? KB : KB_FEW;
+        } else if (n_panel > 1) {
             const size_t bytes =
                 panel_bytes(linear->storage, round_up(linear->k, 64)) * LLRTI_GEMM_MAX_GROUP;
             const size_t n_pass = (bytes + L2_BYTES - 1) / L2_BYTES;
