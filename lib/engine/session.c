@@ -251,12 +251,6 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
 {
     LLRTI_TRY(check_input(session, input, session->n_tok, err));
     const size_t n_wanted = count_wanted(input);
-    if (n_wanted || is_sampled) {
-        if (!session->engine->model->can_generate) {
-            return llrti_fail(err, LLRT_ERR_STATE, "the model gives no logits");
-        }
-        LLRTI_TRY(ensure_rows(session, n_wanted + is_sampled, err));
-    }
     llrti_work *const work = &session->work;
     memset(work, 0, sizeof *work);
     work->session = session;
@@ -269,6 +263,10 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
     work->is_sampled = is_sampled;
     work->copy_from = LLRTI_PAGE_NONE;
     work->err = (llrt_error)LLRT_ERROR_INIT;
+    const size_t n_room = n_wanted + (is_sampled && !llrti_step_wants_last_row(work));
+    if (n_room && !session->engine->model->can_generate)
+        return llrti_fail(err, LLRT_ERR_STATE, "the model gives no logits");
+    LLRTI_TRY(ensure_rows(session, n_room, err));
     work->n_reusable = input->n_tok - 1;
     if (work->logits == LLRT_LOGITS_ALL) work->n_reusable = 0;
     if (work->logits == LLRT_LOGITS_LISTED)
@@ -342,10 +340,7 @@ static llrt_status finish_sampling(llrt_session *session, llrt_sampler *sampler,
         if (llrti_sampler_finish(sampler, &result, token)) return LLRT_OK;
     }
     /* The last row: behind those the caller asked for, or the last of them. */
-    const bool is_listed = work->logits == LLRT_LOGITS_LAST || work->logits == LLRT_LOGITS_ALL ||
-                           (work->logits == LLRT_LOGITS_LISTED && work->n_rows > 0 &&
-                            work->rows[work->n_rows - 1] + (size_t)1 == work->n_tok);
-    const size_t row = work->n_read - is_listed;
+    const size_t row = work->n_read - llrti_step_wants_last_row(work);
     return llrti_sampler_sample_full(sampler, session->logits + row * session->engine->n_vocab,
                                      NULL, token, err);
 }

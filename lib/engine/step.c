@@ -232,7 +232,7 @@ static void finish_cancelled(llrt_engine *engine, llrti_work *work)
 
 /* ---- Composing ---- */
 
-static bool is_last_row_listed(const llrti_work *work)
+bool llrti_step_wants_last_row(const llrti_work *work)
 {
     return work->logits == LLRT_LOGITS_LAST || work->logits == LLRT_LOGITS_ALL ||
            (work->logits == LLRT_LOGITS_LISTED && work->n_rows > 0 &&
@@ -254,7 +254,7 @@ static uint32_t count_read(const llrti_work *work, size_t n_row)
 static uint32_t count_out(const llrti_work *work, size_t n_row)
 {
     const bool is_extra =
-        work->is_sampled && work->n_done + n_row == work->n_tok && !is_last_row_listed(work);
+        work->is_sampled && work->n_done + n_row == work->n_tok && !llrti_step_wants_last_row(work);
     return count_read(work, n_row) + is_extra;
 }
 

@@ -76,6 +76,9 @@ void llrti_step_free(struct llrt_engine *engine);
  */
 void llrti_step_compute(struct llrt_engine *engine, llrti_work **works, uint32_t n);
 
+/** The caller wants logits of the last row (a sampler may want them besides). */
+bool llrti_step_wants_last_row(const llrti_work *work);
+
 /** Waits until no step is in flight and keeps others from starting one, for the use of runtimes between steps. */
 void llrti_step_acquire(struct llrt_engine *engine);
 void llrti_step_release(struct llrt_engine *engine);

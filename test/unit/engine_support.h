@@ -70,10 +70,14 @@ static inline void *tiny_model(uint64_t seed, size_t *n)
     static const struct {
         const char *name;
         uint32_t d0, d1;
-    } layer[] = {{"attn_norm", D, 1},           {"attn_q", D, HEAD * HEAD_DIM},
-                 {"attn_k", D, KV * HEAD_DIM},  {"attn_v", D, KV * HEAD_DIM},
-                 {"attn_output", HEAD * HEAD_DIM, D}, {"ffn_norm", D, 1},
-                 {"ffn_gate", D, FF},           {"ffn_up", D, FF},
+    } layer[] = {{"attn_norm", D, 1},
+                 {"attn_q", D, HEAD * HEAD_DIM},
+                 {"attn_k", D, KV * HEAD_DIM},
+                 {"attn_v", D, KV * HEAD_DIM},
+                 {"attn_output", HEAD * HEAD_DIM, D},
+                 {"ffn_norm", D, 1},
+                 {"ffn_gate", D, FF},
+                 {"ffn_up", D, FF},
                  {"ffn_down", FF, D}};
     gguf_writer w;
     char name[64];
