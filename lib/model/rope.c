@@ -125,6 +125,7 @@ llrt_status llrti_rope_compute(const llrti_rope_scaling *s, float *inv_freq, flo
     for (uint32_t i = 0; i < s->n_rot / 2; i++) {
         double f = pow(base, -2.0 * i / s->n_rot);
         if (divisor) f /= divisor[i];
+        if (s->divide_all > 0) f /= s->divide_all;
         if (s->kind == LLRTI_ROPE_LINEAR) f /= s->factor;
         if (s->kind == LLRTI_ROPE_LLAMA3) f = llama3_frequency(s, f, n_ctx_original);
         if (s->kind == LLRTI_ROPE_YARN) f = yarn_frequency(s, f, i, low, high);
@@ -292,7 +293,11 @@ static void read_gguf(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling 
     if (s->factor == 0) s->factor = 1;
     const double attention = llrti_hparams_f64_or(hp, &option[ATTENTION], 1);
     s->extra_factor = attention == 0 ? 1 : attention;
-    if (s->kind == LLRTI_ROPE_LONG) s->attention_factor = 1; /* the file states it in full */
+    if (s->kind == LLRTI_ROPE_LONG) {
+        /* Such files state the factor on sine and cosine in full; a factor divides all positions. */
+        s->attention_factor = 1;
+        s->divide_all = s->factor;
+    }
     s->extrapolation = llrti_hparams_f64_or(hp, &option[EXTRAPOLATION], 1);
     if (s->extrapolation < 0) s->extrapolation = 1;
     if (s->kind == LLRTI_ROPE_YARN && llrti_hparams_f64_or(hp, &option[LOG_MULTIPLIER], 0) != 0)

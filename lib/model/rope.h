@@ -44,6 +44,7 @@ typedef struct llrti_rope_scaling {
     double extra_factor;           /* multiplied to it, 1 */
     double mscale, mscale_all_dim; /* yarn: 0: not given */
     bool truncate;                 /* yarn: ramp borders are whole numbers */
+    double divide_all;             /* every frequency is divided by this as well; 0: by nothing */
     const float *divisor;      /* (n_rot / 2) each frequency is divided by this first; NULL: none */
     const float *long_divisor; /* longrope: instead of `divisor` when n_ctx > n_ctx_original */
 } llrti_rope_scaling;

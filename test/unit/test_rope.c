@@ -383,6 +383,33 @@ static void test_options_of_gguf(void **state)
     close_options(&o);
 }
 
+static void test_longrope_of_gguf(void **state)
+{
+    (void)state;
+    const uint64_t dim = 4;
+    const float few[4] = {1, 1, 1, 2}, many[4] = {1, 2, 3, 4};
+    for (uint32_t original = 99; original <= 100; original++) {
+        gguf_writer w;
+        opened o;
+        llrti_rope_scaling s;
+        llrt_error err = LLRT_ERROR_INIT;
+        float f[4], m;
+        begin_gguf(&w);
+        gw_string(&w, "llama.rope.scaling.type", "longrope");
+        gw_f32(&w, "llama.rope.scaling.attn_factor", 1.25f);
+        gw_u32(&w, "llama.rope.scaling.original_context_length", original);
+        if (original == 99) gw_f32(&w, "llama.rope.scaling.factor", 2);
+        gw_tensor(&w, "rope_factors_short.weight", 0, 1, &dim, few, sizeof few);
+        gw_tensor(&w, "rope_factors_long.weight", 0, 1, &dim, many, sizeof many);
+        assert_int_equal(read_gguf(&o, &w, &s, &err), LLRT_OK);
+        assert_int_equal(llrti_rope_compute(&s, f, &m, &err), LLRT_OK);
+        assert_near(f[3], pure(3, 8, 500000) / (original == 99 ? 8 : 2),
+                    "opened for 100 positions");
+        assert_near(m, 1.25, "attn_factor");
+        close_options(&o);
+    }
+}
+
 static void test_wrong_options_of_gguf(void **state)
 {
     (void)state;
@@ -423,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_spellings_of_config),
         cmocka_unit_test(test_wrong_options_of_config),
         cmocka_unit_test(test_options_of_gguf),
+        cmocka_unit_test(test_longrope_of_gguf),
         cmocka_unit_test(test_wrong_options_of_gguf),
     };
     return cmocka_run_group_tests_name("rope", tests, NULL, NULL);
