@@ -337,20 +337,19 @@ llrt_status llrti_cpu_runtime_create(llrti_cpu_model *m, const llrt_runtime_limi
     llrt_status status = llrti_cpu_runtime_measure(m, limits, &rt->layout, rt->value_offset, err);
     rt->layout.host_bytes = h.bytes;
     if (status < 0) goto fail;
-    llrti_cpu_layout layout;
-    layout = rt->layout;
-    if (layout.scratch_bytes) {
+    const llrti_cpu_layout *const layout = &rt->layout;
+    if (layout->scratch_bytes) {
         rt->scratch =
-            host->alloc(host->ctx, layout.scratch_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_SCRATCH);
+            host->alloc(host->ctx, layout->scratch_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_SCRATCH);
         if (!rt->scratch) {
-            status = llrti_fail_nomem(err, "the scratch memory of a step", layout.scratch_bytes);
+            status = llrti_fail_nomem(err, "the scratch memory of a step", layout->scratch_bytes);
             goto fail;
         }
     }
-    if (layout.kv_bytes) {
-        rt->kv = host->alloc(host->ctx, layout.kv_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_KV);
+    if (layout->kv_bytes) {
+        rt->kv = host->alloc(host->ctx, layout->kv_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_KV);
         if (!rt->kv) {
-            status = llrti_fail_nomem(err, "the pages of the KV pool", layout.kv_bytes);
+            status = llrti_fail_nomem(err, "the pages of the KV pool", layout->kv_bytes);
             goto fail;
         }
     }
