@@ -89,6 +89,7 @@ static uint64_t bytes_left(const cursor *c)
 /* The next n bytes, n <= WINDOW; they stay in place until the next call. */
 static llrt_status take(cursor *c, size_t n, const uint8_t **out, const char *what)
 {
+    *out = NULL;
     if (n > bytes_left(c)) return fail_short(c, n, what);
     if (c->at + n > c->window_at + c->n_window) {
         const uint64_t left = bytes_left(c);
@@ -137,7 +138,7 @@ static uint64_t load_le(const uint8_t *p, size_t n)
 
 static llrt_status take_number(cursor *c, size_t n, uint64_t *out, const char *what)
 {
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     *out = 0;
     LLRTI_TRY(take(c, n, &bytes, what));
     *out = load_le(bytes, n);
