@@ -40,15 +40,23 @@ static int compare_tokens(const void *a, const void *b, void *ctx)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+static void free_text(llrti_added_tokens *set, const llrti_added_token *token)
+{
+    if (set->is_owner) llrti_free(set->mem, (char *)(uintptr_t)token->text);
+}
+
 void llrti_added_tokens_finish(llrti_added_tokens *set)
 {
     llrti_added_token *const list = set->list.data;
     if (set->list.n == 0) return;
     llrti_sort(list, set->list.n, sizeof *list, compare_tokens, NULL);
     size_t kept = 1;
-    for (size_t i = 1; i < set->list.n; i++)
+    for (size_t i = 1; i < set->list.n; i++) {
         if (compare_text(list[kept - 1].text, list[kept - 1].n, list[i].text, list[i].n) != 0)
             list[kept++] = list[i];
+        else
+            free_text(set, &list[i]);
+    }
     set->list.n = kept;
     for (size_t i = 0; i < kept; i++) {
         const uint8_t byte = (uint8_t)list[i].text[0];
@@ -151,5 +159,6 @@ llrti_added_match llrti_added_tokens_next(const llrti_added_tokens *set, const c
 
 void llrti_added_tokens_free(llrti_added_tokens *set)
 {
+    for (size_t i = 0; i < set->list.n; i++) free_text(set, &set->list.data[i]);
     llrti_vec_free(set->mem, &set->list);
 }

@@ -22,7 +22,7 @@ enum {
 };
 
 typedef struct llrti_added_token {
-    const char *text; /* borrowed: must stay as long as the set */
+    const char *text; /* must stay as long as the set; with is_owner a block of the set's */
     uint32_t n;
     int32_t id;
     uint32_t flags;
@@ -30,6 +30,7 @@ typedef struct llrti_added_token {
 
 typedef struct llrti_added_tokens {
     llrti_mem *mem;
+    bool is_owner; /* the patterns' text is freed with the set */
     LLRTI_VEC(llrti_added_token) list;
     uint32_t first[257]; /* range of the patterns that begin with a byte */
     uint8_t is_first[256];
@@ -42,7 +43,7 @@ typedef struct llrti_added_match {
 } llrti_added_match;
 
 void llrti_added_tokens_init(llrti_added_tokens *set, llrti_mem *mem);
-/** Adds a pattern; empty ones are ignored. False without memory. */
+/** Adds a pattern; empty ones are ignored. False without memory: the text stays the caller's. */
 bool llrti_added_tokens_add(llrti_added_tokens *set, llrti_added_token token);
 /** Sorts; of equal patterns the one with the lowest id stays. */
 void llrti_added_tokens_finish(llrti_added_tokens *set);

@@ -43,7 +43,7 @@ static inline void llrti_id_sink_add(llrti_id_sink *sink, int32_t id)
 
 typedef struct llrti_word_cache llrti_word_cache;
 
-/** Working memory of one encode call, and a count of elementary operations for tests of its growth. */
+/** Working memory of one encode call, and a count of operations for tests of its growth. */
 typedef struct llrti_bpe_scratch {
     llrti_mem *mem;
     void *merge; /* linked list and heap of a long word */

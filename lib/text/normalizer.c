@@ -2,10 +2,10 @@
 /*
  * Normalization steps. Each reads one buffer and fills the other of the scratch.
  *
- * Unicode forms: valid runs are decomposed code point by code point with utf8proc (its
- * own whole-string functions allocate with malloc and sort marks in quadratic time), runs of marks are
- * put into canonical order by a stable merge sort, and utf8proc composes. Everything
- * is linear but for the sorting of marks, n log n.
+ * Unicode forms: valid runs are decomposed code point by code point with utf8proc (its own
+ * whole-string functions allocate with malloc and sort marks in quadratic time), runs of marks
+ * are put into canonical order by a stable merge sort, and utf8proc composes. Everything is
+ * linear but for the sorting of marks, n log n.
  */
 #include "normalizer.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Normalization of text before it is tokenized: a sequence of steps as tokenizer.json lists
- * them (Prepend, Replace of strings, NFC and the other Unicode forms), and SentencePiece's removal of
+ * Normalization of text before it is tokenized: a sequence of steps as tokenizer.json lists them
+ * (Prepend, Replace of strings, NFC and the other Unicode forms), and SentencePiece's removal of
  * surplus spaces.
  *
  * SentencePiece vocabularies write a space as U+2581. With `is_folding_space` that character is
@@ -51,7 +51,7 @@ typedef struct llrti_normalizer_scratch {
 } llrti_normalizer_scratch;
 
 void llrti_normalizer_init(llrti_normalizer *normalizer, llrti_mem *mem);
-/** Appends a step; the strings are copied (folded first when the normalizer folds) and may be NULL. */
+/** Appends a step; the strings are copied, folded when the normalizer folds, and may be NULL. */
 llrt_status llrti_normalizer_add(llrti_normalizer *normalizer, llrti_normalizer_kind kind,
                                  const char *a, size_t n_a, const char *b, size_t n_b,
                                  llrt_error *err);

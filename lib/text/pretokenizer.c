@@ -24,7 +24,8 @@ enum {
     NL = LLRTI_CLASS_NEWLINE
 };
 
-/* Bytes of the run of characters from `at` whose class has (or, with `none_of`, lacks) a bit of `mask`. */
+/* Bytes of the run of characters from `at` whose class has (or, with `none_of`, lacks) a bit of
+ * `mask`. */
 static size_t skip_any(const char *text, size_t n, size_t at, uint32_t mask)
 {
     while (at < n) {
@@ -138,7 +139,7 @@ static size_t scan_digits(const char *text, size_t n, uint32_t arg)
     return arg ? length : skip_any(text, n, length, N);
 }
 
-/* Punctuation: \p{P} and ASCII signs, alone (arg 0) or in runs (arg 1), and what is between them. */
+/* Punctuation: \p{P} and ASCII signs, alone (arg 0) or in runs (arg 1), and what is between. */
 static size_t scan_punctuation(const char *text, size_t n, uint32_t arg)
 {
     const uint32_t mask = LLRTI_CLASS_PUNCT | LLRTI_CLASS_ASCII_PUNCT;
@@ -147,7 +148,8 @@ static size_t scan_punctuation(const char *text, size_t n, uint32_t arg)
     return arg ? skip_any(text, n, length, mask) : length;
 }
 
-/* [\p{P}\$\+<=>\^~\|]+ and what is between: like punctuation in runs, but the grave accent is none. */
+/* [\p{P}\$\+<=>\^~\|]+ and what is between: like punctuation in runs, but the grave accent is
+ * none. */
 static bool is_default_punctuation(const char *text, size_t n, size_t *length)
 {
     const uint32_t class = llrti_unicode_class_at(text, n, length);

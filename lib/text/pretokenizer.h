@@ -17,7 +17,8 @@
 
 #define LLRTI_PRETOKENIZER_STAGES 8
 
-/** Length of the first piece of text[0..n), 1 to n; n is not 0. What lies beyond n does not exist for it. */
+/** Length of the first piece of text[0..n), 1 to n; n is not 0. What lies beyond n does not exist
+ * for it. */
 typedef size_t (*llrti_pretokenizer_scan)(const char *text, size_t n, uint32_t arg);
 
 typedef struct llrti_pretokenizer_stage {
@@ -36,7 +37,8 @@ typedef struct llrti_pretokenizer {
 /** By the value of tokenizer.ggml.pre. False when unknown. */
 bool llrti_pretokenizer_by_name(const char *name, size_t n_name, llrti_pretokenizer *out);
 
-/** Appends the stage of a Split with this regex (behaviour Isolated). False when unknown or the chain is full. */
+/** Appends the stage of a Split with this regex (behaviour Isolated). False when unknown or the
+ * chain is full. */
 bool llrti_pretokenizer_add_regex(llrti_pretokenizer *to, const char *regex, size_t n_regex);
 
 /** Appends tokenizer.json's Digits and Punctuation. False when the chain is full. */

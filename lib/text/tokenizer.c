@@ -42,6 +42,7 @@ llrt_status llrti_tokenizer_new(llrti_mem *mem, const llrt_allocator *hooks, llr
     llrti_normalizer_init(&t->normalizer, t->mem);
     llrti_added_tokens_init(&t->added, t->mem);
     llrti_added_tokens_init(&t->added_normalized, t->mem);
+    t->added_normalized.is_owner = true;
     for (size_t i = 0; i < LLRTI_COUNT(t->special); i++) t->special[i] = LLRT_TOKEN_NONE;
     return LLRT_OK;
 }
@@ -54,10 +55,6 @@ static void destroy(llrt_tokenizer *t)
     llrti_bpe_free(&t->bpe);
     llrti_normalizer_free(&t->normalizer);
     llrti_added_tokens_free(&t->added);
-    for (size_t i = 0; i < t->added_normalized.list.n; i++) {
-        char *const text = (char *)(uintptr_t)t->added_normalized.list.data[i].text;
-        llrti_free(t->mem, text);
-    }
     llrti_added_tokens_free(&t->added_normalized);
     if (t->mem == &t->own_mem) {
         llrti_mem last;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Loads a tokenizer from GGUF metadata: tokenizer.ggml.model names the kind, .pre the
- * pre-tokenizer; .tokens, .token_type, .scores and .merges are the vocabulary, .*_token_id the special
- * tokens. What the files leave out follows from the kind.
+ * pre-tokenizer; .tokens, .token_type, .scores and .merges are the vocabulary, .*_token_id the
+ * special tokens. What the files leave out follows from the kind.
  *
  * All arrays were checked by the reader to lie within the file; here their types and lengths
  * are checked against each other. Merges of tokens that the vocabulary lacks are dropped: some

@@ -70,9 +70,8 @@ struct llrt_tokenizer {
     llrti_added_tokens added;            /* matched in the text as given */
     llrti_added_tokens added_normalized; /* matched in normalized text; owns its patterns' text */
     llrti_space_prefix prefix_space;
-    bool is_stripping_space; /* decoding drops one space at the start */
-    bool
-        is_splitting_spaces; /* spm: no token has a space behind another character, so words may be cut there */
+    bool is_stripping_space;  /* decoding drops one space at the start */
+    bool is_splitting_spaces; /* spm: tokens have spaces only in front, so words are cut there */
     bool is_splitting_each_space; /* spm: each space begins a word of its own (Metaspace) */
     bool is_fusing_unknown;       /* neighbouring unknown characters give one unknown token */
     bool has_byte_fallback;       /* spm: a character without token becomes byte tokens */
@@ -87,17 +86,20 @@ struct llrt_tokenizer {
  * Creates the tokenizer of a model for an engine.
  * @param mem  retained; outlives the tokenizer (see llrti_tokenizer_on_release)
  * @param file borrowed; a GGUF, or a folder with tokenizer.json
- * @return LLRT_OK, LLRT_ERR_NOT_FOUND (the model has no tokenizer), otherwise as llrt_tokenizer_open
+ * @return LLRT_OK, LLRT_ERR_NOT_FOUND (the model has no tokenizer), otherwise as
+ *   llrt_tokenizer_open
  * @note The caller holds one reference. llrt_tokenizer_free on it does nothing: the engine decides.
  */
 llrt_status llrti_tokenizer_create(llrti_mem *mem, const llrti_model_file *file,
                                    llrt_tokenizer **out, llrt_error *err);
 void llrti_tokenizer_ref(llrt_tokenizer *tokenizer);
 void llrti_tokenizer_unref(llrt_tokenizer *tokenizer); /* NULL is fine */
-/** Calls fn(ctx) after the last reference (the engine's or a token stream's) went and all memory was given back. */
+/** Calls fn(ctx) after the last reference (the engine's or a token stream's) went and all memory
+ * was given back. */
 void llrti_tokenizer_on_release(llrt_tokenizer *tokenizer, void (*fn)(void *ctx), void *ctx);
 
-/** llrt_tokenizer_encode into a sink, with a count of elementary operations (n_op may be NULL) for tests of its growth. */
+/** llrt_tokenizer_encode into a sink, with a count of elementary operations (n_op may be NULL) for
+ * tests of its growth. */
 llrt_status llrti_tokenizer_encode_counted(const llrt_tokenizer *tokenizer, const char *text,
                                            size_t n_text, llrt_encode_flags flags,
                                            llrti_id_sink *sink, uint64_t *n_op, llrt_error *err);
@@ -107,12 +109,14 @@ llrt_status llrti_tokenizer_encode_counted(const llrt_tokenizer *tokenizer, cons
 /** An empty tokenizer in `mem`, or in one of its own made from `hooks` when mem is NULL. */
 llrt_status llrti_tokenizer_new(llrti_mem *mem, const llrt_allocator *hooks, llrt_tokenizer **out,
                                 llrt_error *err);
-/** Fills it from GGUF metadata, or from the text of a tokenizer.json. On failure the caller frees it. */
+/** Fills it from GGUF metadata, or from the text of a tokenizer.json. On failure the caller frees
+ * it. */
 llrt_status llrti_tokenizer_load_gguf(llrt_tokenizer *tokenizer, const llrti_model_file *file,
                                       llrt_error *err);
 llrt_status llrti_tokenizer_load_json(llrt_tokenizer *tokenizer, const char *text, size_t n,
                                       llrt_error *err);
-/** What the other files of a Hugging Face folder say: special tokens, ends of generation, vocabulary size. */
+/** What the other files of a Hugging Face folder say: special tokens, ends of generation,
+ * vocabulary size. */
 llrt_status llrti_tokenizer_load_config(llrt_tokenizer *tokenizer, const llrti_json *config,
                                         const llrti_json *generation,
                                         const llrti_json *tokenizer_config, llrt_error *err);
@@ -142,7 +146,8 @@ llrt_status llrti_tokenizer_read_post(llrt_tokenizer *tokenizer, const llrti_jso
 
 /* Byte-level vocabularies (kind_bytelevel.c). */
 
-/** Resolves GPT-2's byte alphabet into out (room n). Text with a character outside the alphabet is copied as it is. */
+/** Resolves GPT-2's byte alphabet into out (room n). Text with a character outside the alphabet is
+ * copied as it is. */
 size_t llrti_bytelevel_decode(const char *text, size_t n, char *out);
 /** Fills vocab.byte_id once the vocabulary is indexed. */
 void llrti_bytelevel_find_bytes(llrt_tokenizer *tokenizer);

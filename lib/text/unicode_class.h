@@ -27,7 +27,8 @@ extern const uint8_t llrti_unicode_class_ascii[128];
 /** Class bits of a code point from 128 up. */
 uint32_t llrti_unicode_class_of(uint32_t code_point);
 
-/** Class bits of a character that begins with a byte from 128 up; *n_char gets its length. n is not 0. */
+/** Class bits of a character that begins with a byte from 128 up; *n_char gets its length. n is not
+ * 0. */
 uint32_t llrti_unicode_class_long(const char *text, size_t n, size_t *n_char);
 
 /** Class bits of the character at text[0], *n_char gets its length. n is not 0. */

@@ -2,11 +2,11 @@
 /*
  * The vocabulary of a tokenizer: text, type and score of every id, and the way back from text.
  *
- * `text` is what decoding writes: raw bytes, with the byte alphabet of byte-level
- * vocabularies and the escaped space of SentencePiece resolved. The map holds the tokens that ordinary text
- * may become (normal, unused, user-defined); control, unknown and byte tokens are not in
- * it, so untrusted text can't produce them. Ids from n_vocab up to n are helpers of a
- * kind (single characters that only occur within longer tokens) and never leave the library.
+ * `text` is what decoding writes: raw bytes, with the byte alphabet of byte-level vocabularies
+ * and the escaped space of SentencePiece resolved. The map holds the tokens that ordinary text
+ * may become (normal, unused, user-defined); control, unknown and byte tokens are not in it, so
+ * untrusted text can't produce them. Ids from n_vocab up to n are helpers of a kind (single
+ * characters that only occur within longer tokens) and never leave the library.
  *
  * Filled by a loader on one thread, then constant.
  */
@@ -41,17 +41,20 @@ typedef struct llrti_vocab {
 } llrti_vocab;
 
 void llrti_vocab_init(llrti_vocab *vocab, llrti_mem *mem);
-/** Room for n_id ids, all of them unset, and for n_text bytes in total, which later sets must not exceed. */
+/** Room for n_id ids, all of them unset, and for n_text bytes in total, which later sets must not
+ * exceed. */
 llrt_status llrti_vocab_reserve(llrti_vocab *vocab, size_t n_id, size_t n_text, llrt_error *err);
-/** Sets an id below n_vocab; copies the text. An id set before is replaced (its old text is not reused). */
+/** Sets an id below n_vocab; copies the text. An id set before is replaced (its old text is not
+ * reused). */
 void llrti_vocab_set(llrti_vocab *vocab, uint32_t id, const char *text, size_t n_text,
                      llrt_token_type type, float score);
-/** Builds the map: normal tokens first, of equal texts the lowest id. Unset ids become unused ones without text. */
+/** Builds the map: normal tokens first, of equal texts the lowest id. Unset ids become unused ones
+ * without text. */
 llrt_status llrti_vocab_index(llrti_vocab *vocab, bool with_unused, llrt_error *err);
 /** Adds a helper id for a piece of the text of token `of`; -1 when there is no memory. */
 int32_t llrti_vocab_add_helper(llrti_vocab *vocab, uint32_t of, uint32_t at, uint32_t n);
 
-/** The id of these bytes among tokens that text may become, helpers included, or LLRT_TOKEN_NONE. */
+/** The id of these bytes among what text may become, helpers included, or LLRT_TOKEN_NONE. */
 static inline int32_t llrti_vocab_find(const llrti_vocab *vocab, const char *text, size_t n)
 {
     return (int32_t)llrti_map_get(&vocab->map, text, n); /* LLRTI_MAP_NONE is -1 */

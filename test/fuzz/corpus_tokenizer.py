@@ -180,7 +180,9 @@ bad = [gguf(spm_keys(model=None)), gguf(spm_keys(model=(8, "bert"))), gguf(spm_k
        spm_document(pre_tokenizer={"type": "Metaspace", "replacement": "_"}),
        spm_document(pre_tokenizer={"type": "Metaspace", "prepend_scheme": "?"}),
        spm_document(pre_tokenizer=sequence({"type": "Metaspace"}, {"type": "Digits"}))]
-for text in RAW:
+# Long enough for the cache of words and for the heap.
+LONG = b"ab abc a \xff \xe4\xb8\xad cab 12, it's  x\n" * 1000
+for text in RAW + [LONG, b"a" * 3000]:
     emit(text, 0, b"")
 for file in good:
     emit_all(file)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Matching of added tokens: leftmost and longest, special ones only on request, the strip and word flags. */
+/* Matching of added tokens: leftmost and longest, special ones only on request, the strip and word
+ * flags. */
 #include "tokenizer_fixture.h"
 
 #include "added_tokens.h"

@@ -144,7 +144,8 @@ static void test_release_of_an_engines_tokenizer(void **state)
     assert_int_equal(llrti_mem_live(&mem, LLRT_MEMORY_HOST), 0);
 }
 
-/* Random ids, whatever they spell: the pieces are valid UTF-8 and equal decode where that is valid. */
+/* Random ids, whatever they spell: the pieces are valid UTF-8 and equal decode where that is
+ * valid. */
 static void test_random_streams_equal_decode(void **state)
 {
     llrt_tokenizer *const t = open_small();

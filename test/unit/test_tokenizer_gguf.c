@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tokenizers from GGUF metadata, on files written in memory: SentencePiece merging by score
- * worked out by hand, byte fallback, flags, special ids, and what malformed metadata is answered with.
+ * worked out by hand, byte fallback, flags, special ids, and what malformed metadata is answered
+ * with.
  */
 #include "tokenizer_fixture.h"
 

@@ -38,17 +38,16 @@ static void test_prefix_space_and_pairs(void **state)
 
 static void test_added_tokens(void **state)
 {
-    llrt_tokenizer *const t =
-        open_json_text("{" BYTE_LEVEL "," MODEL ",\"added_tokens\":[" TOKEN(
-            6, "<|im_end|>",
-            ",\"special\":true,\"normalized\":false") "," TOKEN(7, "<x>",
-                                                                ",\"special\":false,\"lstrip\":"
-                                                                "true") "," TOKEN(9, "bb",
-                                                                                  ",\"special\":"
-                                                                                  "false,\"single_"
-                                                                                  "word\":true,"
-                                                                                  "\"normalized\":"
-                                                                                  "false") "]}");
+    llrt_tokenizer *const t = open_json_text("{" BYTE_LEVEL "," MODEL ",\"added_tokens\":[" TOKEN(
+        6, "<|im_end|>",
+        ",\"special\":true,\"normalized\":false") "," TOKEN(7, "<x>",
+                                                            ",\"special\":false,\"lstrip\":"
+                                                            "true") "," TOKEN(9, "bb",
+                                                                              ",\"special\":"
+                                                                              "false,\"single_"
+                                                                              "word\":true,"
+                                                                              "\"normalized\":"
+                                                                              "false") "]}");
     assert_int_equal(llrt_tokenizer_n_vocab(t), 10); /* 8 is a gap */
     CHECK_IDS(t, "a<|im_end|>b", LLRT_ENCODE_PARSE_SPECIAL, 0, 6, 1);
     CHECK_IDS(t, "a<|im_end|>", 0, 0);
@@ -81,21 +80,19 @@ static void test_added_tokens(void **state)
 
 static void test_sentence_piece(void **state)
 {
-    llrt_tokenizer *const
-        t = open_json_text("{" SPM_NORMALIZER "," SPM_DECODER
-                           "," SPM_MODEL("false") ",\"added_tokens\":[" TOKEN(
-                               0, "<unk>",
-                               ",\"special\":true") "," TOKEN(1, "<s>",
-                                                              ",\"special\":true,\"normalized\":"
-                                                              "true") "],\"post_processor\":{"
-                                                                      "\"type\":"
-                                                                      "\"TemplateProcessing\","
-                                                                      "\"single\":[{"
-                                                                      "\"SpecialToken\":{\"id\":\"<"
-                                                                      "s>\"}},"
-                                                                      "{\"Sequence\":{\"id\":\"A\"}"
-                                                                      "}],\"special_tokens\":{\"<s>"
-                                                                      "\":{\"ids\":[1]}}}}");
+    llrt_tokenizer *const t = open_json_text(
+        "{" SPM_NORMALIZER "," SPM_DECODER "," SPM_MODEL("false") ",\"added_tokens\":[" TOKEN(
+            0, "<unk>", ",\"special\":true") "," TOKEN(1, "<s>",
+                                                       ",\"special\":true,\"normalized\":"
+                                                       "true") "],\"post_processor\":{"
+                                                               "\"type\":"
+                                                               "\"TemplateProcessing\","
+                                                               "\"single\":[{"
+                                                               "\"SpecialToken\":{\"id\":\"<"
+                                                               "s>\"}},"
+                                                               "{\"Sequence\":{\"id\":\"A\"}"
+                                                               "}],\"special_tokens\":{\"<s>"
+                                                               "\":{\"ids\":[1]}}}}");
     assert_string_equal(llrt_tokenizer_kind(t), "spm");
     CHECK_IDS(t, "a ab", LLRT_ENCODE_ADD_SPECIAL, 1, 4, 4, 5);
     CHECK_IDS(t, "xyz a", 0, 2, 0, 4); /* unknown characters are fused */
@@ -104,6 +101,14 @@ static void test_sentence_piece(void **state)
     CHECK_IDS(t, "a<s>", LLRT_ENCODE_PARSE_SPECIAL, 4, 0);
     CHECK_TEXT(t, 0, "a b", 1, 4, 2, 5);
     assert_int_equal(llrt_tokenizer_special(t, LLRT_SPECIAL_BOS), 1);
+    llrt_tokenizer_free(t);
+}
+
+static void test_normalized_tokens_of_equal_text(void **state)
+{
+    llrt_tokenizer *const t = open_json_text("{" BYTE_LEVEL "," MODEL ",\"added_tokens\":[" TOKEN(
+        8, "<x>", ",\"normalized\":true") "," TOKEN(7, "<x>", ",\"normalized\":true") "]}");
+    CHECK_IDS(t, "a<x>", 0, 0, 7); /* the lower id counts, and no text is left behind */
     llrt_tokenizer_free(t);
 }
 
@@ -184,9 +189,13 @@ static void test_malformed_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_byte_level),      cmocka_unit_test(test_prefix_space_and_pairs),
-        cmocka_unit_test(test_added_tokens),    cmocka_unit_test(test_sentence_piece),
-        cmocka_unit_test(test_metaspace),       cmocka_unit_test(test_composition_is_applied),
+        cmocka_unit_test(test_byte_level),
+        cmocka_unit_test(test_prefix_space_and_pairs),
+        cmocka_unit_test(test_added_tokens),
+        cmocka_unit_test(test_sentence_piece),
+        cmocka_unit_test(test_normalized_tokens_of_equal_text),
+        cmocka_unit_test(test_metaspace),
+        cmocka_unit_test(test_composition_is_applied),
         cmocka_unit_test(test_malformed_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

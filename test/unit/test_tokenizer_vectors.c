@@ -2,8 +2,8 @@
 /*
  * Token ids against vectors that others made with the original tokenizers, on the full
  * vocabularies of the data folder: llama.cpp's 46 cases for four families, transformers.js,
- * swift-transformers' multilingual baselines, neural-api's small tokenizers, ML.NET's long text; the
- * demo model, whose two forms must agree; and text of every script there and back again.
+ * swift-transformers' multilingual baselines, neural-api's small tokenizers, ML.NET's long text;
+ * the demo model, whose two forms must agree; and text of every script there and back again.
  * Without LLRT_TEST_DATA all of it is skipped by name.
  */
 #include "tokenizer_fixture.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The vocabulary store: what its map holds, helpers, sizes that are refused, failing allocations. */
+/* The vocabulary store: what its map holds, helper ids, sizes that are refused. */
 #include "tokenizer_fixture.h"
 
 #include "vocab.h"
