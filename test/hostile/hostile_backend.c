@@ -476,7 +476,7 @@ static llrt_status check_limits(const llrt_runtime_limits *limits, llrt_error *e
 {
     if (limits->struct_size < sizeof *limits)
         return hostile_violation(err, "runtime_limits.struct_size");
-    if (!limits->n_row || !limits->n_seq || limits->n_seq > limits->n_row)
+    if (!limits->n_row || !limits->n_seq)
         return hostile_violation(err, "limits: %u rows, %u sequences", limits->n_row,
                                  limits->n_seq);
     return LLRT_OK;
