@@ -116,10 +116,10 @@ void llrti_decoder_read(llrti_builder *b, llrti_decoder *d, uint32_t head_dim_de
     d->d_ff = llrti_hparams_u32(hp, LLRTI_HP(D_FF));
     d->n_head = llrti_hparams_u32(hp, LLRTI_HP(N_HEAD));
     d->n_kv_head = llrti_hparams_u32_or(hp, LLRTI_HP(N_KV_HEAD), d->n_head);
-    const uint32_t derived =
-        head_dim_default && !hp->is_gguf ? head_dim_default : d->d_model / d->n_head;
-    const bool has_head_dim =
-        llrti_hparams_has(hp, LLRTI_HP(HEAD_DIM)) || (head_dim_default && !hp->is_gguf);
+    const bool has_default =
+        head_dim_default && !hp->is_gguf && !llrti_hparams_is_null(hp, LLRTI_HP(HEAD_DIM));
+    const uint32_t derived = has_default ? head_dim_default : d->d_model / d->n_head;
+    const bool has_head_dim = llrti_hparams_has(hp, LLRTI_HP(HEAD_DIM)) || has_default;
     d->head_dim = llrti_hparams_u32_or(hp, LLRTI_HP(HEAD_DIM), LLRTI_MAX(derived, 1u));
     d->v_dim = llrti_hparams_u32_or(hp, LLRTI_HP(V_DIM), d->head_dim);
     d->norm_eps = (float)llrti_hparams_f64_or(hp, LLRTI_HP(RMS_EPS), 1e-6);
@@ -145,6 +145,13 @@ void llrti_decoder_read(llrti_builder *b, llrti_decoder *d, uint32_t head_dim_de
     m->head_dim = d->head_dim;
 }
 
+uint32_t llrti_decoder_window(llrti_builder *b)
+{
+    /* 4096 is what the configuration classes of Mistral and Qwen fall back to. */
+    const bool is_none = b->hp.is_gguf || llrti_hparams_is_null(&b->hp, LLRTI_HP(WINDOW));
+    return llrti_hparams_u32_or(&b->hp, LLRTI_HP(WINDOW), is_none ? 0 : 4096);
+}
+
 void llrti_decoder_set_window(llrti_builder *b, llrti_decoder *d, uint32_t window)
 {
     if (!llrti_build_ok(b)) return;
@@ -161,7 +168,7 @@ void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d)
                            (unsigned)d->n_layer);
         return;
     }
-    const uint32_t window = llrti_hparams_u32_or(&b->hp, LLRTI_HP(WINDOW), 0);
+    const uint32_t window = llrti_decoder_window(b);
     for (uint32_t i = 0; i < n && llrti_build_ok(b); i++) {
         const llrti_string type = llrti_hparams_string_at(&b->hp, &layer_types, i);
         char quoted[LLRTI_TEXT_QUOTE_SIZE];

@@ -35,6 +35,11 @@ typedef struct llrti_decoder {
 void llrti_decoder_read(llrti_builder *b, llrti_decoder *d, uint32_t head_dim_default,
                         llrt_rope_pairs gguf_pairs);
 
+/**
+ * The window the file states: 0 for none, which config.json says with null; left out there it is
+ * 4096.
+ */
+uint32_t llrti_decoder_window(llrti_builder *b);
 /** Sets every layer's window. */
 void llrti_decoder_set_window(llrti_builder *b, llrti_decoder *d, uint32_t window);
 /**

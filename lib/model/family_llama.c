@@ -26,8 +26,7 @@ void llrti_family_llama(llrti_builder *b)
 {
     llrti_decoder d;
     read_common(b, &d);
-    if (b->hp.is_gguf)
-        llrti_decoder_set_window(b, &d, llrti_hparams_u32_or(&b->hp, LLRTI_HP(WINDOW), 0));
+    if (b->hp.is_gguf) llrti_decoder_set_window(b, &d, llrti_decoder_window(b));
     llrti_decoder_emit(b, &d);
 }
 
@@ -35,6 +34,6 @@ void llrti_family_mistral(llrti_builder *b)
 {
     llrti_decoder d;
     read_common(b, &d);
-    llrti_decoder_set_window(b, &d, llrti_hparams_u32_or(&b->hp, LLRTI_HP(WINDOW), 0));
+    llrti_decoder_set_window(b, &d, llrti_decoder_window(b));
     llrti_decoder_emit(b, &d);
 }

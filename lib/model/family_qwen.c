@@ -13,7 +13,7 @@ static void read_windows(llrti_builder *b, llrti_decoder *d)
     static const llrti_hparam use_window = {NULL, "use_sliding_window", 0, 0};
     static const llrti_hparam first_layer = {NULL, "max_window_layers", 0, 4096};
     if (!llrti_hparams_bool_or(&b->hp, &use_window, false)) return;
-    const uint32_t window = llrti_hparams_u32_or(&b->hp, LLRTI_HP(WINDOW), 0);
+    const uint32_t window = llrti_decoder_window(b);
     const uint32_t first = llrti_hparams_u32_or(&b->hp, &first_layer, 28);
     if (!llrti_build_ok(b)) return;
     for (uint32_t i = first; i < d->n_layer; i++) d->window[i] = window;

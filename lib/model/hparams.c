@@ -111,6 +111,7 @@ static value from_json(const llrti_json *json)
     if (!json) return v;
     switch (json->type) {
     case LLRTI_JSON_NULL:
+        v.json = json; /* absent, but said to be */
         break;
     case LLRTI_JSON_BOOL:
         v.kind = BOOL;
@@ -162,8 +163,8 @@ static const llrti_json *find_path(const llrti_json *node, const char *path, siz
 }
 
 /*
- * The key for messages, spelled as in this file: of the alternatives in config.json the one that is there, else
- * the first whose enclosing object is there.
+ * The key for messages, spelled as in this file: of the alternatives in config.json the one that
+ * is there, else the first whose enclosing object is there.
  */
 static void full_key(const llrti_hparams *hp, const llrti_hparam *key, char *out, size_t n)
 {
@@ -441,6 +442,12 @@ llrti_string llrti_hparams_string_or(llrti_hparams *hp, const llrti_hparam *key,
 bool llrti_hparams_has(llrti_hparams *hp, const llrti_hparam *key)
 {
     return find_value(hp, key).kind != ABSENT;
+}
+
+bool llrti_hparams_is_null(llrti_hparams *hp, const llrti_hparam *key)
+{
+    const value v = find_value(hp, key);
+    return v.kind == ABSENT && v.json;
 }
 
 uint32_t llrti_hparams_n_element(llrti_hparams *hp, const llrti_hparam *key)

@@ -71,6 +71,9 @@ void llrti_hparams_fail(llrti_hparams *hp, llrt_status status, const llrti_hpara
 /** The file has the parameter, and not as null. */
 bool llrti_hparams_has(llrti_hparams *hp, const llrti_hparam *key);
 
+/** config.json has it as null: absent by intention, where leaving it out means a default. */
+bool llrti_hparams_is_null(llrti_hparams *hp, const llrti_hparam *key);
+
 uint32_t llrti_hparams_u32(llrti_hparams *hp, const llrti_hparam *key); /* required */
 uint32_t llrti_hparams_u32_or(llrti_hparams *hp, const llrti_hparam *key, uint32_t otherwise);
 double llrti_hparams_f64(llrti_hparams *hp, const llrti_hparam *key); /* required */

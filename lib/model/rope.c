@@ -294,7 +294,9 @@ static void read_gguf(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling 
     const double attention = llrti_hparams_f64_or(hp, &option[ATTENTION], 1);
     s->extra_factor = attention == 0 ? 1 : attention;
     if (s->kind == LLRTI_ROPE_LONG) {
-        /* Such files state the factor on sine and cosine in full; a factor divides all positions. */
+        /*
+         * Such files state the factor on sine and cosine in full; a factor divides all positions.
+         */
         s->attention_factor = 1;
         s->divide_all = s->factor;
     }

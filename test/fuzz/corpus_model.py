@@ -70,14 +70,16 @@ def count(dims):
     return n
 
 
-def gguf_model(family, tensors, extra=(), further=()):
+def gguf_model(family, tensors, extra=(), further=(), metas=(), without=None):
     key = lambda name: f"{family}.{name}"
+    further_metas = list(metas)
     metas = [meta("general.architecture", 8, family), meta("general.name", 8, "seed"), meta(key("block_count"), 4, LAYERS),
              meta(key("context_length"), 4, POSITIONS), meta(key("embedding_length"), 4, D),
              meta(key("feed_forward_length"), 4, FF), meta(key("attention.head_count"), 4, HEADS),
              meta(key("attention.head_count_kv"), 4, KV), meta(key("attention.layer_norm_rms_epsilon"), 6, 1e-5),
              meta(key("rope.freq_base"), 6, 10000.0)]
-    metas += [meta(key(name), kind, v) for name, kind, v in extra]
+    metas = [m for m in metas if not without or m[8:8 + len(without) + 4] != without.encode() + b"\4\0\0\0"]
+    metas += [meta(key(name), kind, v) for name, kind, v in extra] + further_metas
     blocks = [(name, 0, dims, None, bytes(4 * count(dims))) for name, dims in tensors]
     return gguf(metas, blocks + list(further))
 
@@ -108,6 +110,13 @@ def seeds():
     yield "tied_gguf", gguf_model("llama", [t for t in llama if t[0] != "output.weight"])
     yield "missing_gguf", gguf_model("llama", llama[:-1])
     yield "window_gguf", gguf_model("llama", llama, [("attention.sliding_window", 4, 3)])
+    for kind, v in ((0, 2), (1, 2), (2, 2), (3, -2), (5, 2), (6, 2.0), (7, 1), (8, "2"), (10, 2), (11, -2), (12, 2.5)):
+        name = "attention.head_count"
+        array = meta(f"llama.{name}_kv", 9, [v, v], kind)
+        yield f"array{kind}_gguf", gguf_model("llama", llama, metas=[array], without=f"llama.{name}_kv")
+    for kind, name, v in ((6, "rope.scaling.yarn_log_multiplier", 0.1), (8, "rope.scaling.type", "x"),
+                          (4, "expert_count", 2), (7, "attention.causal", 0), (6, "rope.scale_linear", 2.0)):
+        yield f"option_{name}", gguf_model("llama", llama, [("rope.scaling.factor", 6, 2.0), (name, kind, v)])
     factors = ("rope_freqs.weight", 0, (1,), None, b"\0\0\0@")
     yield "rope_freqs", gguf_model("llama", llama, (), [factors])
     yield "yarn_gguf", gguf_model("llama", llama, [("rope.scaling.type", 8, "yarn"), ("rope.scaling.factor", 6, 4.0),

@@ -756,6 +756,8 @@ static void test_windows_of_folder(void **state)
                                                              LLAMA_TENSORS HEAD_TENSOR QKV_BIASES;
     check_windows("{\"model_type\":\"mistral\",\"sliding_window\":4," SIZES "}", llama, 4, 4);
     check_windows("{\"model_type\":\"mistral\",\"sliding_window\":null," SIZES "}", llama, 0, 0);
+    check_windows("{\"model_type\":\"mistral\"," SIZES "}", llama, 4096, 4096);
+    check_windows("{\"model_type\":\"llama\",\"sliding_window\":4," SIZES "}", llama, 0, 0);
     check_windows("{\"model_type\":\"qwen2\",\"sliding_window\":4," SIZES "}", qwen2, 0, 0);
     check_windows("{\"model_type\":\"qwen2\",\"sliding_window\":4,\"use_sliding_window\":true,"
                   "\"max_window_layers\":1," SIZES "}",
@@ -766,10 +768,10 @@ static void test_windows_of_folder(void **state)
     check_windows("{\"model_type\":\"qwen2\",\"sliding_window\":4,\"use_sliding_window\":true,"
                   "\"layer_types\":[\"sliding_attention\",\"full_attention\"]," SIZES "}",
                   qwen2, 4, 0);
-    check_windows(
-        "{\"model_type\":\"qwen3\",\"head_dim\":4,\"sliding_window\":7,\"use_sliding_window\":true,"
-        "\"max_window_layers\":0," SIZES "}",
-        LLAMA_TENSORS HEAD_TENSOR QK_NORMS, 7, 7);
+    check_windows("{\"model_type\":\"qwen3\",\"head_dim\":null,\"sliding_window\":7,\"use_sliding_"
+                  "window\":true,"
+                  "\"max_window_layers\":0," SIZES "}",
+                  LLAMA_TENSORS HEAD_TENSOR QK_NORMS, 7, 7);
 }
 
 static void test_gpt2_of_folder(void **state)
@@ -839,7 +841,7 @@ static void test_malformed_folders(void **state)
          "attention \"linear_attention\""},
         {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"layer_types\":[\"full_"
          "attention\","
-         "\"sliding_attention\"]," SIZES "}",
+         "\"sliding_attention\"],\"sliding_window\":null," SIZES "}",
          LLAMA_TENSORS QKV_BIASES, LLRT_ERR_FORMAT, "sliding_window", "missing"},
         {"{\"model_type\":\"qwen3\"," SIZES "}", LLAMA_TENSORS QK_NORMS, LLRT_ERR_FORMAT,
          "model.layers.0.self_attn.q_proj.weight", "expected 8 x 256"},
