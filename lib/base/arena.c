@@ -38,7 +38,7 @@ static char *add_chunk(llrti_arena *arena, size_t payload)
 
 void *llrti_arena_alloc(llrti_arena *arena, size_t size, size_t align)
 {
-    const size_t gap = (align - (size_t)(uintptr_t)arena->next % align) % align;
+    const size_t gap = (0 - (size_t)(uintptr_t)arena->next) & (align - 1);
     if (arena->next && gap <= arena->left && size <= arena->left - gap) {
         char *ptr = arena->next + gap;
         arena->next = ptr + size;

@@ -21,11 +21,12 @@ static uint64_t rotate(uint64_t x, int n)
     return x << n | x >> (64 - n);
 }
 
+/* Little-endian; compilers make one load of it. */
 static uint64_t load_u64(const uint8_t *p)
 {
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--) v = v << 8 | p[i];
-    return v;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
 }
 
 static uint64_t avalanche(uint64_t x)

@@ -36,6 +36,7 @@ typedef struct cursor {
     size_t n_window;
     uint8_t *window;
     llrti_hasher hasher;
+    uint64_t hashed_to; /* what was given out but not hashed yet is still in the window */
     llrt_error *err;
 } cursor;
 
@@ -86,6 +87,16 @@ static uint64_t bytes_left(const cursor *c)
     return c->file->size - c->at;
 }
 
+/* Hashing happens here in long runs: a vocabulary has half a million short strings. */
+static void hash_given(cursor *c)
+{
+    if (c->hashed_to < c->at) {
+        llrti_hash_update(&c->hasher, c->window + (c->hashed_to - c->window_at),
+                          (size_t)(c->at - c->hashed_to));
+    }
+    c->hashed_to = c->at;
+}
+
 /* The next n bytes, n <= WINDOW; they stay in place until the next call. */
 static llrt_status take(cursor *c, size_t n, const uint8_t **out, const char *what)
 {
@@ -94,13 +105,13 @@ static llrt_status take(cursor *c, size_t n, const uint8_t **out, const char *wh
     if (c->at + n > c->window_at + c->n_window) {
         const uint64_t left = bytes_left(c);
         const size_t want = left < WINDOW ? (size_t)left : WINDOW;
+        hash_given(c);
         c->n_window = 0;
         LLRTI_TRY(llrti_source_read(c->file, c->at, c->window, want, c->err));
         c->window_at = c->at;
         c->n_window = want;
     }
     *out = c->window + (c->at - c->window_at);
-    llrti_hash_update(&c->hasher, *out, n);
     c->at += n;
     return LLRT_OK;
 }
@@ -114,14 +125,15 @@ static llrt_status take_to(cursor *c, void *to, size_t n)
         done = held < n ? (size_t)held : n;
         if (done) memcpy(to, c->window + (c->at - c->window_at), done);
     }
+    c->at += done;
     if (n - done >= WINDOW / 2) {
-        LLRTI_TRY(llrti_source_read(c->file, c->at + done, (char *)to + done, n - done, c->err));
-        llrti_hash_update(&c->hasher, to, n);
-        c->at += n;
+        hash_given(c);
+        LLRTI_TRY(llrti_source_read(c->file, c->at, (char *)to + done, n - done, c->err));
+        llrti_hash_update(&c->hasher, (char *)to + done, n - done);
+        c->at += n - done;
+        c->hashed_to = c->at;
         return LLRT_OK;
     }
-    llrti_hash_update(&c->hasher, to, done);
-    c->at += done;
     if (done == n) return LLRT_OK;
     const uint8_t *rest;
     LLRTI_TRY(take(c, n - done, &rest, "a value"));
@@ -480,6 +492,7 @@ static llrt_status read_tensors(cursor *c, uint64_t n, uint32_t file_index,
         LLRTI_TRY(llrti_directory_add_tensor(directory, &tensor, c->err));
     }
     info->n_header_byte = c->at;
+    hash_given(c);
     info->hash = llrti_hash_end(&c->hasher);
     const uint64_t rest = c->at % info->alignment;
     info->data_offset = c->at + (rest ? info->alignment - rest : 0);

@@ -168,6 +168,10 @@ static void test_split_files_are_one_model(void **state)
     if (open_split(&s, first, false, &file, &mem, &err) < 0) fail_msg("%s", err.text);
     assert_int_equal(llrti_model_file_n_tensor(file), 3);
     assert_int_equal(llrti_model_file_n_meta(file), 4); /* the first file's */
+    char *side;
+    size_t n_side;
+    assert_int_equal(llrti_model_file_read_side(file, &mem, "tokenizer.json", &side, &n_side, &err),
+                     LLRT_ERR_NOT_FOUND);
     const llrti_tensor *third = llrti_model_file_find_tensor(file, "third");
     assert_int_equal(third->file, 2);
     assert_int_equal(llrti_model_file_read(file, third, 0, text, 5, &err), LLRT_OK);

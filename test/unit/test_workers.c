@@ -15,6 +15,11 @@
 #include "test_support.h"
 #include "workers.h"
 
+#if !defined(_WIN32)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
 #define MAX_TASK 300
 
 typedef struct run_check {
@@ -80,6 +85,55 @@ static void test_parked_threads_wake(void **state)
     }
     llrti_workers_free(workers);
 }
+
+/* Two tasks that need two threads; the pool's own takes so long that the caller goes to sleep. */
+static void slow_task(void *arg, uint32_t task, uint32_t worker)
+{
+    atomic_int *n_started = arg;
+    atomic_fetch_add(n_started, 1);
+    while (atomic_load(n_started) < 2) llrti_thread_yield();
+    const uint64_t until = llrti_clock_ns() + (worker ? 1000000 : 0);
+    while (llrti_clock_ns() < until) {}
+    atomic_fetch_add(n_started, 10);
+}
+
+static void test_caller_waits_for_a_slow_thread(void **state)
+{
+    for (uint32_t n = 2; n <= 4; n += 2) { /* with and without spinning on a small machine */
+        llrti_mem mem;
+        llrti_workers *workers;
+        llrti_mem_init(&mem, NULL);
+        assert_int_equal(llrti_workers_create(&mem, n, NULL, NULL, &workers, NULL), LLRT_OK);
+        for (int round = 0; round < 30; round++) {
+            atomic_int n_started = 0;
+            llrti_workers_run(workers, 2, slow_task, &n_started);
+            assert_int_equal(atomic_load(&n_started), 22);
+        }
+        llrti_workers_free(workers);
+    }
+}
+
+#if !defined(_WIN32)
+/* The threads are not in the child: freeing there must not wait for them. */
+static void test_free_after_fork_does_not_hang(void **state)
+{
+    llrti_mem mem;
+    llrti_workers *workers;
+    llrti_mem_init(&mem, NULL);
+    assert_int_equal(llrti_workers_create(&mem, 3, NULL, NULL, &workers, NULL), LLRT_OK);
+    run_many(workers, 5);
+    const pid_t child = fork();
+    if (child == 0) {
+        llrti_workers_free(workers);
+        _exit(7);
+    }
+    int result = 0;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFEXITED(result) && WEXITSTATUS(result) == 7);
+    run_many(workers, 5);
+    llrti_workers_free(workers);
+}
+#endif
 
 static void test_pools_come_and_go(void **state)
 {
@@ -168,8 +222,14 @@ static void test_bad_counts_and_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_task_runs_once),     cmocka_unit_test(test_parked_threads_wake),
-        cmocka_unit_test(test_pools_come_and_go),        cmocka_unit_test(test_lent_pools),
+        cmocka_unit_test(test_every_task_runs_once),
+        cmocka_unit_test(test_parked_threads_wake),
+        cmocka_unit_test(test_caller_waits_for_a_slow_thread),
+#if !defined(_WIN32)
+        cmocka_unit_test(test_free_after_fork_does_not_hang),
+#endif
+        cmocka_unit_test(test_pools_come_and_go),
+        cmocka_unit_test(test_lent_pools),
         cmocka_unit_test(test_bad_counts_and_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
