@@ -261,7 +261,7 @@ static uint32_t vocabulary_of(const char *path)
     llrti_mem mem;
     llrti_mem_init(&mem, NULL);
     llrti_model_file *file;
-    llrti_model *model;
+    llrti_model *model = NULL;
     llrt_error err = LLRT_ERROR_INIT;
     const llrti_model_file_options options = {0};
     if (llrti_model_file_open(&mem, path, &options, &file, &err) < 0 ||
