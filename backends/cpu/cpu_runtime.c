@@ -291,12 +291,15 @@ static void run_part(void *arg, uint32_t task, uint32_t worker)
 void llrti_cpu_runtime_split(llrti_cpu_runtime *rt, size_t n, size_t grain, size_t work,
                              llrti_cpu_body body, const void *arg)
 {
-    /* One task per 16 Ki of work, when handing it over costs less than a tenth of it; at most 4 per worker. */
-    const size_t min_work = 16384, unit = LLRTI_MAX(n, 1) * LLRTI_MAX(work, 1) / min_work;
-    const size_t n_task = LLRTI_MIN(unit, (size_t)rt->host.n_worker * 4);
+    /* One task per 16 Ki of work, when handing it over costs less than a tenth of it; at most 4 per worker, unless parts
+     * would become so long that cancelling waits for them (milliseconds on the reference kernels). */
+    const size_t min_work = 16384, max_work = (size_t)1 << 19;
+    const size_t total = LLRTI_MAX(n, 1) * LLRTI_MAX(work, 1);
+    size_t n_task =
+        rt->host.n_worker > 1 ? LLRTI_MIN(total / min_work, (size_t)rt->host.n_worker * 4) : 1;
+    n_task = LLRTI_MAX(n_task, total / max_work);
     if (n == 0) return;
-    size_t part = n;
-    if (n_task > 1 && rt->host.n_worker > 1) part = (n + n_task - 1) / n_task;
+    size_t part = n_task > 1 ? (n + n_task - 1) / n_task : n;
     part = (part + grain - 1) / grain * grain;
     split_job job = {rt, body, arg, n, part};
     rt->host.parallel_for(rt->host.ctx, (uint32_t)((n + part - 1) / part), run_part, &job);
