@@ -20,8 +20,8 @@ static void die(const llrt_error *err)
 
 int main(int argc, char **argv)
 {
-    static const char *const prompts[N] = {"Once upon a time", "There was a brave fox", "One day a little bird",
-                                           "In a green forest"};
+    static const char *const prompts[N] = {"Once upon a time", "There was a brave fox",
+                                           "One day a little bird", "In a green forest"};
     llrt_error err = LLRT_ERROR_INIT;
     llrt_engine *engine;
     llrt_session *session[N];
@@ -45,10 +45,12 @@ int main(int argc, char **argv)
             size_t n;
             options.seed = (uint64_t)i;
             if (llrt_session_create(engine, NULL, &session[i], &err) < 0) die(&err);
-            if (llrt_sampler_create(llrt_tokenizer_n_vocab(tokenizer), &options, &sampler[i], &err) < 0) die(&err);
+            if (llrt_sampler_create(llrt_tokenizer_n_vocab(tokenizer), &options, &sampler[i],
+                                    &err) < 0)
+                die(&err);
             if (llrt_token_stream_create(tokenizer, 0, &stream[i], &err) < 0) die(&err);
-            if (llrt_tokenizer_encode(tokenizer, prompts[i], strlen(prompts[i]), LLRT_ENCODE_ADD_SPECIAL, token[i],
-                                      MAX_PROMPT, &n, &err) < 0)
+            if (llrt_tokenizer_encode(tokenizer, prompts[i], strlen(prompts[i]),
+                                      LLRT_ENCODE_ADD_SPECIAL, token[i], MAX_PROMPT, &n, &err) < 0)
                 die(&err);
             llrt_step_entry_init(&entry[i], sizeof entry[i]);
             entry[i].session = session[i];
@@ -58,7 +60,8 @@ int main(int argc, char **argv)
             strcpy(text[i], prompts[i]);
         }
     }
-    for (t = 0; t < MAX_TOKENS; t++) { /* the first step computes the prompts, each further one a token of every session */
+    for (t = 0; t < MAX_TOKENS;
+         t++) { /* the first step computes the prompts, each further one a token of every session */
         if (llrt_engine_step(engine, entry, N, sizeof entry[0], &err) < 0) die(&err);
         for (i = 0; i < N; i++) {
             const char *piece;

@@ -46,22 +46,32 @@ static void run_test(bench *b, int64_t n_prompt, int64_t n_gen, result *r)
     for (int64_t rep = -1; rep < b->reps; rep++) {
         for (int64_t s = 0; s < b->n_session; s++) {
             if (llrt_session_rewind(b->session[s], 0, &err) < 0) die(&err);
-            for (int64_t i = 0; i < b->depth; i++) tokens[i] = (int32_t)((state = state * 6364136223846793005u + 1442695040888963407u) >> 33) % (int32_t)b->info.n_vocab;
-            if (b->depth > 0 && llrt_session_append(b->session[s], tokens, (size_t)b->depth, LLRT_LOGITS_NONE, &err) < 0) die(&err);
+            for (int64_t i = 0; i < b->depth; i++)
+                tokens[i] =
+                    (int32_t)((state = state * 6364136223846793005u + 1442695040888963407u) >> 33) %
+                    (int32_t)b->info.n_vocab;
+            if (b->depth > 0 && llrt_session_append(b->session[s], tokens, (size_t)b->depth,
+                                                    LLRT_LOGITS_NONE, &err) < 0)
+                die(&err);
         }
         /* Fresh tokens each time, so that no prefix of an earlier pass is found in the cache. */
         const int64_t n_pass = n_prompt ? 1 : rep < 0 ? 4 : n_gen;
         const int64_t n_tok = n_prompt ? n_prompt : 1;
         const double start = seconds();
         for (int64_t pass = 0; pass < n_pass; pass++) {
-            for (int64_t i = 0; i < n_tok; i++) tokens[i] = (int32_t)((state = state * 6364136223846793005u + 1442695040888963407u) >> 33) % (int32_t)b->info.n_vocab;
+            for (int64_t i = 0; i < n_tok; i++)
+                tokens[i] =
+                    (int32_t)((state = state * 6364136223846793005u + 1442695040888963407u) >> 33) %
+                    (int32_t)b->info.n_vocab;
             for (int64_t s = 0; s < b->n_session; s++) {
                 llrt_step_entry_init(&entries[s], sizeof entries[s]);
                 entries[s].session = b->session[s];
                 entries[s].input.tokens = tokens;
                 entries[s].input.n_tok = (size_t)n_tok;
             }
-            if (llrt_engine_step(b->engine, entries, (size_t)b->n_session, sizeof *entries, &err) < 0) die(&err);
+            if (llrt_engine_step(b->engine, entries, (size_t)b->n_session, sizeof *entries, &err) <
+                0)
+                die(&err);
         }
         if (rep >= 0) r->samples[rep] = seconds() - start;
     }
@@ -109,8 +119,11 @@ static double measure_bandwidth(int64_t n_thread)
         const double start = seconds();
         for (int64_t t = 0; t < n_thread; t++) {
             parts[t] = (probe_part){data + (size_t)t * n, n, 0};
-            if (t + 1 < n_thread && pthread_create(&threads[started], NULL, probe_run, &parts[t]) == 0) started++;
-            else probe_run(&parts[t]);
+            if (t + 1 < n_thread &&
+                pthread_create(&threads[started], NULL, probe_run, &parts[t]) == 0)
+                started++;
+            else
+                probe_run(&parts[t]);
         }
         for (int64_t t = 0; t < started; t++) pthread_join(threads[t], NULL);
         const double rate = (double)(n * sizeof *data) * (double)n_thread / (seconds() - start);
@@ -150,11 +163,13 @@ static summary summarise(const bench *b, const result *r, double *rates)
     qsort(sorted, (size_t)b->reps, sizeof *sorted, compare_double);
     s.min = sorted[0];
     s.max = sorted[b->reps - 1];
-    s.median = b->reps % 2 ? sorted[b->reps / 2] : (sorted[b->reps / 2 - 1] + sorted[b->reps / 2]) / 2;
+    s.median =
+        b->reps % 2 ? sorted[b->reps / 2] : (sorted[b->reps / 2 - 1] + sorted[b->reps / 2]) / 2;
     free(sorted);
     if (r->n_gen && b->bandwidth > 0) {
         const double position = (double)b->depth + (double)r->n_gen / 2;
-        const double bytes = (double)b->info.n_weight_byte + (double)b->n_session * position * (double)b->info.n_kv_byte;
+        const double bytes = (double)b->info.n_weight_byte +
+                             (double)b->n_session * position * (double)b->info.n_kv_byte;
         s.fraction = s.median / (double)b->n_session * bytes / b->bandwidth;
     }
     return s;
@@ -167,32 +182,47 @@ static void print_result(const bench *b, const result *r, int format, int index)
     double *rates = checked_alloc((size_t)b->reps * sizeof *rates);
     const summary s = summarise(b, r, rates);
     char test[64];
-    if (r->n_prompt) snprintf(test, sizeof test, "pp%lld", (long long)r->n_prompt);
-    else snprintf(test, sizeof test, "tg%lld", (long long)r->n_gen);
-    if (b->depth) snprintf(test + strlen(test), sizeof test - strlen(test), " @ d%lld", (long long)b->depth);
+    if (r->n_prompt)
+        snprintf(test, sizeof test, "pp%lld", (long long)r->n_prompt);
+    else
+        snprintf(test, sizeof test, "tg%lld", (long long)r->n_gen);
+    if (b->depth)
+        snprintf(test + strlen(test), sizeof test - strlen(test), " @ d%lld", (long long)b->depth);
     if (format == FORMAT_MD) {
-        printf("| %-10s | %8lld | %-14s | %10.2f | %10.2f | %10.2f | %10.2f |", b->info.type_name, (long long)b->n_session,
-               test, s.median, s.min, s.max, s.stddev);
-        if (r->n_gen && s.fraction > 0) printf(" %5.1f %% of %.1f GB/s |\n", 100 * s.fraction, 1e-9 * b->bandwidth);
-        else printf(" |\n");
+        printf("| %-10s | %8lld | %-14s | %10.2f | %10.2f | %10.2f | %10.2f |", b->info.type_name,
+               (long long)b->n_session, test, s.median, s.min, s.max, s.stddev);
+        if (r->n_gen && s.fraction > 0)
+            printf(" %5.1f %% of %.1f GB/s |\n", 100 * s.fraction, 1e-9 * b->bandwidth);
+        else
+            printf(" |\n");
     } else if (format == FORMAT_CSV) {
-        printf("%s,%s,%lld,%lld,%lld,%lld,%.6f,%.6f,%.6f\n", b->path, b->info.type_name, (long long)r->n_prompt,
-               (long long)r->n_gen, (long long)b->depth, (long long)b->n_session, s.mean, s.stddev, s.median);
+        printf("%s,%s,%lld,%lld,%lld,%lld,%.6f,%.6f,%.6f\n", b->path, b->info.type_name,
+               (long long)r->n_prompt, (long long)r->n_gen, (long long)b->depth,
+               (long long)b->n_session, s.mean, s.stddev, s.median);
     } else {
-        printf("%s  {\n    \"build_info\": \"%s\",\n    \"model_filename\": ", index ? ",\n" : "", llrt_build_info());
+        printf("%s  {\n    \"build_info\": \"%s\",\n    \"model_filename\": ", index ? ",\n" : "",
+               llrt_build_info());
         json_string(stdout, b->path, strlen(b->path));
         printf(",\n    \"model_type\": ");
         json_string(stdout, b->info.name, strlen(b->info.name));
-        printf(",\n    \"model_size\": %llu,\n    \"model_n_params\": %llu,\n    \"n_threads\": %lld,\n    \"type_k\": \"%s\",\n    \"type_v\": \"%s\",\n",
-               (unsigned long long)b->info.n_weight_byte, (unsigned long long)b->info.n_parameter, (long long)b->n_thread, b->kv, b->kv);
-        printf("    \"n_prompt\": %lld,\n    \"n_gen\": %lld,\n    \"n_depth\": %lld,\n    \"n_session\": %lld,\n", (long long)r->n_prompt,
-               (long long)r->n_gen, (long long)b->depth, (long long)b->n_session);
+        printf(",\n    \"model_size\": %llu,\n    \"model_n_params\": %llu,\n    \"n_threads\": "
+               "%lld,\n    \"type_k\": \"%s\",\n    \"type_v\": \"%s\",\n",
+               (unsigned long long)b->info.n_weight_byte, (unsigned long long)b->info.n_parameter,
+               (long long)b->n_thread, b->kv, b->kv);
+        printf("    \"n_prompt\": %lld,\n    \"n_gen\": %lld,\n    \"n_depth\": %lld,\n    "
+               "\"n_session\": %lld,\n",
+               (long long)r->n_prompt, (long long)r->n_gen, (long long)b->depth,
+               (long long)b->n_session);
         double mean_s = 0, var_s = 0;
         for (int64_t i = 0; i < b->reps; i++) mean_s += r->samples[i] / (double)b->reps;
-        for (int64_t i = 0; i < b->reps; i++) var_s += (r->samples[i] - mean_s) * (r->samples[i] - mean_s);
-        printf("    \"avg_ns\": %.0f,\n    \"stddev_ns\": %.0f,\n    \"avg_ts\": %.6f,\n    \"stddev_ts\": %.6f,\n    \"median_ts\": %.6f,\n", 1e9 * mean_s,
-               b->reps > 1 ? 1e9 * sqrt(var_s / (double)(b->reps - 1)) : 0, s.mean, s.stddev, s.median);
-        printf("    \"bandwidth\": %.0f,\n    \"bandwidth_fraction\": %.4f,\n    \"samples_ns\": [", b->bandwidth, s.fraction);
+        for (int64_t i = 0; i < b->reps; i++)
+            var_s += (r->samples[i] - mean_s) * (r->samples[i] - mean_s);
+        printf("    \"avg_ns\": %.0f,\n    \"stddev_ns\": %.0f,\n    \"avg_ts\": %.6f,\n    "
+               "\"stddev_ts\": %.6f,\n    \"median_ts\": %.6f,\n",
+               1e9 * mean_s, b->reps > 1 ? 1e9 * sqrt(var_s / (double)(b->reps - 1)) : 0, s.mean,
+               s.stddev, s.median);
+        printf("    \"bandwidth\": %.0f,\n    \"bandwidth_fraction\": %.4f,\n    \"samples_ns\": [",
+               b->bandwidth, s.fraction);
         for (int64_t i = 0; i < b->reps; i++) printf("%s%.0f", i ? ", " : "", 1e9 * r->samples[i]);
         printf("],\n    \"samples_ts\": [");
         for (int64_t i = 0; i < b->reps; i++) printf("%s%.4f", i ? ", " : "", rates[i]);
@@ -213,25 +243,33 @@ int cmd_bench(int argc, char **argv)
     int format = FORMAT_MD;
     run_flags flags;
     const opt options[] = {
-        {"-p", NULL, OPT_INT, &b.n_prompt, "N", "prompt tokens, 0 leaves the test out (default 512)", 0, 1 << 24},
-        {"-n", NULL, OPT_INT, &b.n_gen, "N", "generated tokens, 0 leaves the test out (default 128)", 0, 1 << 24},
-        {"-d", NULL, OPT_INT, &b.depth, "N", "tokens in the context before the test (default 0)", 0, 1 << 24},
+        {"-p", NULL, OPT_INT, &b.n_prompt, "N",
+         "prompt tokens, 0 leaves the test out (default 512)", 0, 1 << 24},
+        {"-n", NULL, OPT_INT, &b.n_gen, "N",
+         "generated tokens, 0 leaves the test out (default 128)", 0, 1 << 24},
+        {"-d", NULL, OPT_INT, &b.depth, "N", "tokens in the context before the test (default 0)", 0,
+         1 << 24},
         {"-r", NULL, OPT_INT, &b.reps, "N", "repetitions (default 5)", 1, 10000},
         {"-b", NULL, OPT_INT, &b.n_session, "N", "sessions computed together (default 1)", 1, 1024},
         {"-o", NULL, OPT_CHOICE, &format, "md|json|csv", "form of the output", 0, 0},
         {NULL, NULL, OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
     const command cmd = {"bench", "MODEL [-p 512] [-n 128] [-d DEPTH] [-r REPS] [-b SESSIONS]",
-                         "Measures tokens per second: a prompt of -p tokens, then -n tokens one by one, each after -d tokens\n"
-                         "of context. The median of -r runs, their spread, and generation's part of the measured memory bandwidth.",
+                         "Measures tokens per second: a prompt of -p tokens, then -n tokens one by "
+                         "one, each after -d tokens\n"
+                         "of context. The median of -r runs, their spread, and generation's part "
+                         "of the measured memory bandwidth.",
                          options, common_flags(&flags, KV_F16)};
     const char *args[1];
-    if (parse_options(&cmd, argc, argv, args, 1) < 1) usage_error("bench: a model is missing (see llrt bench --help)");
+    if (parse_options(&cmd, argc, argv, args, 1) < 1)
+        usage_error("bench: a model is missing (see llrt bench --help)");
     b.path = args[0];
     b.kv = kv_names[flags.kv];
     llrt_engine_options eo = engine_options(&flags);
     const int64_t most = b.depth + (b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen) + 8;
-    if (flags.n_ctx && flags.n_ctx < most) usage_error("bench: -c %lld is less than the %lld tokens the tests need", (long long)flags.n_ctx, (long long)most);
+    if (flags.n_ctx && flags.n_ctx < most)
+        usage_error("bench: -c %lld is less than the %lld tokens the tests need",
+                    (long long)flags.n_ctx, (long long)most);
     eo.n_ctx = (uint32_t)(flags.n_ctx ? flags.n_ctx : most);
     eo.kv_tok = (uint64_t)b.n_session * ((uint64_t)eo.n_ctx + 64);
     if (b.n_session > eo.n_step_seq) eo.n_step_seq = (uint32_t)b.n_session;
@@ -253,8 +291,10 @@ int cmd_bench(int argc, char **argv)
 #endif
     b.bandwidth = b.n_gen ? measure_bandwidth(b.n_thread) : 0;
     if (format == FORMAT_MD)
-        puts("| weights    | sessions | test           | median t/s |        min |        max |     stddev | bandwidth |\n"
-             "|------------|---------:|----------------|-----------:|-----------:|-----------:|-----------:|-----------|");
+        puts("| weights    | sessions | test           | median t/s |        min |        max |    "
+             " stddev | bandwidth |\n"
+             "|------------|---------:|----------------|-----------:|-----------:|-----------:|----"
+             "-------:|-----------|");
     else if (format == FORMAT_CSV)
         puts("model_filename,type,n_prompt,n_gen,n_depth,n_session,avg_ts,stddev_ts,median_ts");
     else

@@ -54,7 +54,8 @@ static char *read_line(const char *prompt)
 }
 
 /* Appends "<|im_start|>role\ntext<|im_end|>\n" and the start of the answer; `text` may not speak control tokens. */
-static int32_t *turn_tokens(const llrt_tokenizer *t, const char *before, const char *text, const char *after, size_t *n)
+static int32_t *turn_tokens(const llrt_tokenizer *t, const char *before, const char *text,
+                            const char *after, size_t *n)
 {
     size_t n0, n1, n2;
     int32_t *a = encode(t, before, strlen(before), LLRT_ENCODE_PARSE_SPECIAL, &n0);
@@ -80,15 +81,18 @@ int cmd_chat(int argc, char **argv)
     const opt options[] = {
         {"--temp", NULL, OPT_FLOAT, &temp, "T", "temperature, 0 is greedy (default 0.7)", 0, 100},
         {"--seed", NULL, OPT_INT, &seed, "S", "of the random choices (default 0)", 0, 0},
-        {"--system", NULL, OPT_TEXT, &system, "TEXT", "a system message before the first turn", 0, 0},
+        {"--system", NULL, OPT_TEXT, &system, "TEXT", "a system message before the first turn", 0,
+         0},
         {NULL, NULL, OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
-    const command cmd = {"chat", "MODEL",
-                         "Talks with a model, one line a turn, in ChatML form (<|im_start|> ... <|im_end|>).\n"
-                         "Ctrl-C ends the answer being written, Ctrl-D or /exit the program, /new starts over.",
-                         options, common_flags(&flags, KV_F16)};
+    const command cmd = {
+        "chat", "MODEL",
+        "Talks with a model, one line a turn, in ChatML form (<|im_start|> ... <|im_end|>).\n"
+        "Ctrl-C ends the answer being written, Ctrl-D or /exit the program, /new starts over.",
+        options, common_flags(&flags, KV_F16)};
     const char *args[1];
-    if (parse_options(&cmd, argc, argv, args, 1) < 1) usage_error("chat: a model is missing (see llrt chat --help)");
+    if (parse_options(&cmd, argc, argv, args, 1) < 1)
+        usage_error("chat: a model is missing (see llrt chat --help)");
     llrt_engine_options engine_opts = engine_options(&flags);
     llrt_engine *engine = open_engine(args[0], &engine_opts);
     llrt_tokenizer *tokenizer = need_tokenizer(engine, args[0]);
@@ -115,13 +119,14 @@ int cmd_chat(int argc, char **argv)
         const size_t n_before = llrt_session_n_tok(session);
         char before[4096];
         if (n_before == 0 && system)
-            snprintf(before, sizeof before, "<|im_start|>system\n%s<|im_end|>\n<|im_start|>user\n", system);
+            snprintf(before, sizeof before, "<|im_start|>system\n%s<|im_end|>\n<|im_start|>user\n",
+                     system);
         else
             snprintf(before, sizeof before, "%s<|im_start|>user\n", n_before ? "<|im_end|>\n" : "");
         llrt_generate_options go;
         llrt_generate_options_init(&go, sizeof go);
-        int32_t *tokens =
-            turn_tokens(tokenizer, before, line, "<|im_end|>\n<|im_start|>assistant\n", &go.n_prompt_token);
+        int32_t *tokens = turn_tokens(tokenizer, before, line,
+                                      "<|im_end|>\n<|im_start|>assistant\n", &go.n_prompt_token);
         go.prompt_tokens = tokens;
         go.stop = stop;
         go.n_stop = 2;
@@ -134,7 +139,8 @@ int cmd_chat(int argc, char **argv)
         interrupted_session = NULL;
         putchar('\n');
         if (status == LLRT_ERR_CONTEXT_FULL || result.finish == LLRT_FINISH_CONTEXT)
-            fprintf(stderr, "llrt: the context of %zu tokens is full; /new starts over\n", llrt_session_n_ctx(session));
+            fprintf(stderr, "llrt: the context of %zu tokens is full; /new starts over\n",
+                    llrt_session_n_ctx(session));
         else if (status < 0 && status != LLRT_ERR_CANCELLED)
             die(&err);
         free(tokens);

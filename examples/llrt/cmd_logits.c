@@ -18,7 +18,8 @@ static int32_t *parse_tokens(const char *text, size_t *n)
     for (const char *s = text; *s;) {
         char *end;
         const long v = strtol(s, &end, 10);
-        if (end == s || v < 0 || v > INT32_MAX) usage_error("logits: --tokens: '%.20s' is not a token id", s);
+        if (end == s || v < 0 || v > INT32_MAX)
+            usage_error("logits: --tokens: '%.20s' is not a token id", s);
         tokens[(*n)++] = (int32_t)v;
         s = end + strspn(end, ", \t\r\n");
     }
@@ -36,10 +37,11 @@ int cmd_logits(int argc, char **argv)
         {"-o", "--output", OPT_TEXT, &out, "FILE", "where the logits go", 0, 0},
         {NULL, NULL, OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
-    const command cmd = {"logits", "MODEL --tokens 1,2,3 -o FILE",
-                         "Computes the tokens from an empty context and writes the logits of every position:\n"
-                         "float32, little-endian, row-major (n_tok, n_vocab). The KV cache is f32 by default.",
-                         options, common_flags(&flags, KV_F32)};
+    const command cmd = {
+        "logits", "MODEL --tokens 1,2,3 -o FILE",
+        "Computes the tokens from an empty context and writes the logits of every position:\n"
+        "float32, little-endian, row-major (n_tok, n_vocab). The KV cache is f32 by default.",
+        options, common_flags(&flags, KV_F32)};
     const char *args[1];
     if (parse_options(&cmd, argc, argv, args, 1) < 1 || !list || !out)
         usage_error("logits: MODEL, --tokens and -o are needed (see llrt logits --help)");
@@ -53,7 +55,9 @@ int cmd_logits(int argc, char **argv)
     llrt_model_info info;
     memset(&info, 0, sizeof info);
     info.struct_size = sizeof info;
-    if (llrt_engine_info(engine, &info, &err) < 0 || llrt_session_create(engine, NULL, &session, &err) < 0) die(&err);
+    if (llrt_engine_info(engine, &info, &err) < 0 ||
+        llrt_session_create(engine, NULL, &session, &err) < 0)
+        die(&err);
     FILE *f = fopen(out, "wb");
     if (!f) usage_error("%s: can't be written", out);
     enum { CHUNK = 64 };
@@ -63,7 +67,8 @@ int cmd_logits(int argc, char **argv)
         for (size_t row = 0; row < count; row++) {
             const float *logits;
             if (llrt_session_logits(session, (int32_t)row, &logits, &err) < 0) die(&err);
-            if (fwrite(logits, sizeof *logits, info.n_vocab, f) != info.n_vocab) usage_error("%s: writing failed", out);
+            if (fwrite(logits, sizeof *logits, info.n_vocab, f) != info.n_vocab)
+                usage_error("%s: writing failed", out);
         }
     }
     if (fclose(f)) usage_error("%s: writing failed", out);

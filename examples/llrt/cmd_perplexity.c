@@ -25,7 +25,8 @@ typedef struct totals {
     size_t n;
 } totals;
 
-static void score_window(llrt_session *session, const int32_t *tokens, size_t n_ctx, uint32_t n_vocab, totals *t)
+static void score_window(llrt_session *session, const int32_t *tokens, size_t n_ctx,
+                         uint32_t n_vocab, totals *t)
 {
     llrt_error err = LLRT_ERROR_INIT;
     enum { CHUNK = 64 };
@@ -54,10 +55,11 @@ int cmd_perplexity(int argc, char **argv)
         {"-f", "--file", OPT_TEXT, &path, "TEXT", "the text, or - for stdin", 0, 0},
         {NULL, NULL, OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
-    const command cmd = {"perplexity", "MODEL -f TEXT [-c 512]",
-                         "Cuts the text into windows of -c tokens (default 512) and scores the second half of each\n"
-                         "given what comes before it. The KV cache is f32 by default.",
-                         options, common_flags(&flags, KV_F32)};
+    const command cmd = {
+        "perplexity", "MODEL -f TEXT [-c 512]",
+        "Cuts the text into windows of -c tokens (default 512) and scores the second half of each\n"
+        "given what comes before it. The KV cache is f32 by default.",
+        options, common_flags(&flags, KV_F32)};
     const char *args[1];
     if (parse_options(&cmd, argc, argv, args, 1) < 1 || !path)
         usage_error("perplexity: MODEL and -f are needed (see llrt perplexity --help)");
@@ -76,7 +78,8 @@ int cmd_perplexity(int argc, char **argv)
     const int32_t bos = llrt_tokenizer_special(tokenizer, LLRT_SPECIAL_BOS);
     const int add_bos = n > 0 && bos != LLRT_TOKEN_NONE && tokens[0] == bos;
     const size_t n_ctx = (size_t)flags.n_ctx, n_window = n / n_ctx;
-    if (n_window == 0) usage_error("%s: %zu tokens are fewer than one window of %zu", path, n, n_ctx);
+    if (n_window == 0)
+        usage_error("%s: %zu tokens are fewer than one window of %zu", path, n, n_ctx);
     totals t = {0, 0, 0};
     for (size_t w = 0; w < n_window; w++) {
         if (add_bos) tokens[w * n_ctx] = bos;
@@ -86,8 +89,8 @@ int cmd_perplexity(int argc, char **argv)
     }
     const double mean = t.sum / (double)t.n, variance = t.sum2 / (double)t.n - mean * mean;
     const double error = t.n > 1 ? exp(mean) * sqrt(variance / (double)(t.n - 1)) : 0;
-    printf("\nperplexity %.4f +/- %.4f, mean nll %.6f over %zu tokens in %zu windows of %zu\n", exp(mean), error, mean,
-           t.n, n_window, n_ctx);
+    printf("\nperplexity %.4f +/- %.4f, mean nll %.6f over %zu tokens in %zu windows of %zu\n",
+           exp(mean), error, mean, t.n, n_window, n_ctx);
     free(text);
     free(tokens);
     llrt_session_free(session);

@@ -49,13 +49,19 @@ const opt *common_flags(run_flags *flags, int kv_default)
     memset(flags, 0, sizeof *flags);
     flags->kv = kv_default;
     const opt all[] = {
-        {"-t", "--threads", OPT_INT, &flags->n_thread, "N", "worker threads (default: the processors available)", 1, 1024},
-        {"-c", "--ctx", OPT_INT, &flags->n_ctx, "N", "context in tokens (default: the model's, 8192 at most)", 1, 1 << 30},
+        {"-t", "--threads", OPT_INT, &flags->n_thread, "N",
+         "worker threads (default: the processors available)", 1, 1024},
+        {"-c", "--ctx", OPT_INT, &flags->n_ctx, "N",
+         "context in tokens (default: the model's, 8192 at most)", 1, 1 << 30},
         {"--kv", NULL, OPT_CHOICE, &flags->kv, "f32|f16|bf16|q8_0", "type of the KV cache", 0, 0},
-        {"--precision", NULL, OPT_CHOICE, &flags->precision, "auto|f32|portable", "arithmetic of the products (default auto)", 0, 0},
-        {"--isa", NULL, OPT_TEXT, &flags->isa, "NAME", "highest CPU level to use: ref, avx2, avx512, neon ...", 0, 0},
-        {"--weights", NULL, OPT_CHOICE, &flags->weights, "repacked|mapped", "read into a fast layout, or use the file in place", 0, 0},
-        {"--device", NULL, OPT_TEXT, &flags->device, "NAME", "device, as llrt devices lists them (default cpu)", 0, 0},
+        {"--precision", NULL, OPT_CHOICE, &flags->precision, "auto|f32|portable",
+         "arithmetic of the products (default auto)", 0, 0},
+        {"--isa", NULL, OPT_TEXT, &flags->isa, "NAME",
+         "highest CPU level to use: ref, avx2, avx512, neon ...", 0, 0},
+        {"--weights", NULL, OPT_CHOICE, &flags->weights, "repacked|mapped",
+         "read into a fast layout, or use the file in place", 0, 0},
+        {"--device", NULL, OPT_TEXT, &flags->device, "NAME",
+         "device, as llrt devices lists them (default cpu)", 0, 0},
         {NULL, NULL, OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
     memcpy(list, all, sizeof all);
@@ -64,7 +70,8 @@ const opt *common_flags(run_flags *flags, int kv_default)
 
 llrt_engine_options engine_options(const run_flags *flags)
 {
-    static const llrt_type kv_types[] = {LLRT_TYPE_F32, LLRT_TYPE_F16, LLRT_TYPE_BF16, LLRT_TYPE_Q8_0};
+    static const llrt_type kv_types[] = {LLRT_TYPE_F32, LLRT_TYPE_F16, LLRT_TYPE_BF16,
+                                         LLRT_TYPE_Q8_0};
     static llrt_placement placement;
     llrt_engine_options o;
     llrt_engine_options_init(&o, sizeof o);
@@ -141,27 +148,33 @@ char *read_file(const char *path, size_t *n)
     return data;
 }
 
-int32_t *encode(const llrt_tokenizer *tokenizer, const char *text, size_t n_text, llrt_encode_flags flags, size_t *n)
+int32_t *encode(const llrt_tokenizer *tokenizer, const char *text, size_t n_text,
+                llrt_encode_flags flags, size_t *n)
 {
     llrt_error err = LLRT_ERROR_INIT;
     const size_t capacity = n_text + 16;
     int32_t *tokens = checked_alloc(capacity * sizeof *tokens);
-    if (llrt_tokenizer_encode(tokenizer, text, n_text, flags, tokens, capacity, n, &err) < 0) die(&err);
+    if (llrt_tokenizer_encode(tokenizer, text, n_text, flags, tokens, capacity, n, &err) < 0)
+        die(&err);
     return tokens;
 }
 
 llrt_tokenizer *need_tokenizer(const llrt_engine *engine, const char *path)
 {
     llrt_tokenizer *tokenizer = llrt_engine_tokenizer(engine);
-    if (!tokenizer) usage_error("%s: the model has no tokenizer, so text can't be used with it", path);
+    if (!tokenizer)
+        usage_error("%s: the model has no tokenizer, so text can't be used with it", path);
     return tokenizer;
 }
 
 /* Bytes of the valid UTF-8 character at s, 0 when there is none. */
 static size_t utf8_length(const unsigned char *s, size_t n)
 {
-    const size_t want = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-                        : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    const size_t want = s[0] < 0x80                   ? 1
+                        : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+                        : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+                        : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                                      : 0;
     if (want == 0 || want > n) return 0;
     for (size_t i = 1; i < want; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
@@ -176,10 +189,14 @@ void json_string(FILE *out, const char *text, size_t n)
     fputc('"', out);
     while (n) {
         const size_t length = utf8_length(s, n);
-        if (length == 0) fputs("\\ufffd", out);
-        else if (s[0] == '"' || s[0] == '\\') fprintf(out, "\\%c", s[0]);
-        else if (s[0] < 0x20) fprintf(out, "\\u%04x", s[0]);
-        else fwrite(s, 1, length, out);
+        if (length == 0)
+            fputs("\\ufffd", out);
+        else if (s[0] == '"' || s[0] == '\\')
+            fprintf(out, "\\%c", s[0]);
+        else if (s[0] < 0x20)
+            fprintf(out, "\\u%04x", s[0]);
+        else
+            fwrite(s, 1, length, out);
         s += length ? length : 1;
         n -= length ? length : 1;
     }

@@ -40,7 +40,8 @@ void *checked_alloc(size_t n);
 char *read_file(const char *path, size_t *n);
 
 /** The text's tokens in a new block. */
-int32_t *encode(const llrt_tokenizer *tokenizer, const char *text, size_t n_text, llrt_encode_flags flags, size_t *n);
+int32_t *encode(const llrt_tokenizer *tokenizer, const char *text, size_t n_text,
+                llrt_encode_flags flags, size_t *n);
 
 /** The engine's tokenizer; ends the program when the model has none. */
 llrt_tokenizer *need_tokenizer(const llrt_engine *engine, const char *path);

@@ -24,7 +24,9 @@ static const struct {
 
 static void print_help(FILE *out)
 {
-    fputs("usage: llrt COMMAND ...\n\nRuns large language models from GGUF files and Hugging Face folders.\n\n", out);
+    fputs("usage: llrt COMMAND ...\n\nRuns large language models from GGUF files and Hugging Face "
+          "folders.\n\n",
+          out);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
     fputs("\nllrt COMMAND --help explains a command; start with\n\n"
@@ -34,7 +36,8 @@ static void print_help(FILE *out)
 
 int main(int argc, char **argv)
 {
-    if (llrt_version() < LLRT_VERSION) usage_error("the installed libllrt is older than this program");
+    if (llrt_version() < LLRT_VERSION)
+        usage_error("the installed libllrt is older than this program");
     if (argc < 2) {
         print_help(stderr);
         return 2;

@@ -27,8 +27,8 @@ static void print_options(const opt *o)
 {
     for (; o->name; o++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%s%s%s%s", o->name, o->alias ? ", " : "", o->alias ? o->alias : "",
-                 o->metavar ? " " : "", o->metavar ? o->metavar : "");
+        snprintf(left, sizeof left, "%s%s%s%s%s", o->name, o->alias ? ", " : "",
+                 o->alias ? o->alias : "", o->metavar ? " " : "", o->metavar ? o->metavar : "");
         printf("  %-26s %s\n", left, o->help);
     }
 }
@@ -75,7 +75,8 @@ static void set_number(const opt *o, const char *value)
     errno = 0;
     if (o->kind == OPT_INT) {
         const long long v = strtoll(value, &end, 10);
-        if (end == value || *end || errno) usage_error("%s: '%s' is not a whole number", o->name, value);
+        if (end == value || *end || errno)
+            usage_error("%s: '%s' is not a whole number", o->name, value);
         if (o->min < o->max && ((double)v < o->min || (double)v > o->max))
             usage_error("%s: %lld is outside %.0f to %.0f", o->name, v, o->min, o->max);
         *(int64_t *)o->value = v;
@@ -91,10 +92,17 @@ static void set_number(const opt *o, const char *value)
 static void set_value(const opt *o, const char *value)
 {
     switch (o->kind) {
-    case OPT_FLAG: *(int *)o->value = 1; break;
-    case OPT_TEXT: *(const char **)o->value = value; break;
-    case OPT_CHOICE: set_choice(o, value); break;
-    default: set_number(o, value);
+    case OPT_FLAG:
+        *(int *)o->value = 1;
+        break;
+    case OPT_TEXT:
+        *(const char **)o->value = value;
+        break;
+    case OPT_CHOICE:
+        set_choice(o, value);
+        break;
+    default:
+        set_number(o, value);
     }
 }
 
@@ -105,7 +113,8 @@ int parse_options(const command *cmd, int argc, char **argv, const char **args, 
         const char *a = argv[i];
         if (only_args || a[0] != '-' || !a[1]) {
             if (n_arg == max_arg)
-                usage_error("%s: unexpected argument '%s' (see llrt %s --help)", cmd->name, a, cmd->name);
+                usage_error("%s: unexpected argument '%s' (see llrt %s --help)", cmd->name, a,
+                            cmd->name);
             args[n_arg++] = a;
             continue;
         }
@@ -121,7 +130,8 @@ int parse_options(const command *cmd, int argc, char **argv, const char **args, 
         const opt *o = find_option(cmd->options, a, n);
         if (!o) o = find_option(cmd->common, a, n);
         if (!o)
-            usage_error("%s: unknown flag '%.*s' (see llrt %s --help)", cmd->name, (int)n, a, cmd->name);
+            usage_error("%s: unknown flag '%.*s' (see llrt %s --help)", cmd->name, (int)n, a,
+                        cmd->name);
         if (o->kind == OPT_FLAG) {
             if (a[n]) usage_error("%s takes no value", o->name);
             set_value(o, NULL);

@@ -12,21 +12,21 @@
 typedef enum { OPT_FLAG, OPT_INT, OPT_FLOAT, OPT_TEXT, OPT_CHOICE } opt_kind;
 
 typedef struct opt {
-    const char *name;    /* "-n", "--temp" */
-    const char *alias;   /* another spelling or NULL */
+    const char *name;  /* "-n", "--temp" */
+    const char *alias; /* another spelling or NULL */
     opt_kind kind;
     void *value;         /* int * (FLAG, CHOICE: index), int64_t *, double *, const char ** */
     const char *metavar; /* of the value in --help; CHOICE: the words, separated by | */
     const char *help;
-    double min, max;     /* INT, FLOAT; min == max: no limits */
+    double min, max; /* INT, FLOAT; min == max: no limits */
 } opt;
 
 typedef struct command {
     const char *name;
-    const char *usage;   /* what follows the name */
-    const char *help;    /* paragraphs that teach */
-    const opt *options;  /* ends with a NULL name */
-    const opt *common;   /* a second list, may be NULL */
+    const char *usage;  /* what follows the name */
+    const char *help;   /* paragraphs that teach */
+    const opt *options; /* ends with a NULL name */
+    const opt *common;  /* a second list, may be NULL */
 } command;
 
 /** Parses argv[1..]; positional arguments go to args (at most max_arg). Returns their number. Ends the program on --help and on errors. */
