@@ -168,11 +168,18 @@ static llrt_status encode_prompt(generation *g, const char *prompt, size_t n_pro
     if (g->session->n_tok == 0) flags |= LLRT_ENCODE_ADD_SPECIAL;
     if (g->options.parse_special) flags |= LLRT_ENCODE_PARSE_SPECIAL;
     if (n_prompt > SIZE_MAX / 8) return llrti_fail_nomem(err, "a prompt", n_prompt);
-    const size_t room = n_prompt + 16;
-    g->prompt = llrti_alloc(&g->engine->mem, room * sizeof *g->prompt, LLRT_MEMORY_SESSION);
-    if (!g->prompt) return llrti_fail_nomem(err, "a prompt", room * sizeof *g->prompt);
-    return llrt_tokenizer_encode(g->engine->tokenizer, prompt ? prompt : "", n_prompt, flags,
-                                 g->prompt, room, &g->n_prompt, err);
+    size_t room = n_prompt + 16;
+    llrt_status status = LLRT_ERR_BUFFER;
+    /* A second round only where normalization made the text longer. */
+    for (int round = 0; round < 2 && status == LLRT_ERR_BUFFER; round++) {
+        llrti_free(&g->engine->mem, g->prompt);
+        g->prompt = llrti_alloc(&g->engine->mem, room * sizeof *g->prompt, LLRT_MEMORY_SESSION);
+        if (!g->prompt) return llrti_fail_nomem(err, "a prompt", room * sizeof *g->prompt);
+        status = llrt_tokenizer_encode(g->engine->tokenizer, prompt ? prompt : "", n_prompt, flags,
+                                       g->prompt, room, &g->n_prompt, err);
+        room = g->n_prompt;
+    }
+    return status;
 }
 
 static llrt_status copy_prompt(generation *g, const int32_t *tokens, size_t n, llrt_error *err)
@@ -213,6 +220,19 @@ static llrt_status take_prompt(generation *g, const char *prompt, size_t n_promp
     return LLRT_OK;
 }
 
+/* Whether the answer goes on from earlier text, so that a space before its first word is part of it. */
+static bool has_text_before(const generation *g)
+{
+    if (g->session->n_tok > 0) return true;
+    for (size_t i = 0; i < g->n_prompt; i++) {
+        llrt_token_info info = {.struct_size = (uint32_t)sizeof info};
+        if (llrt_tokenizer_token_info(g->engine->tokenizer, g->prompt[i], &info, NULL) == LLRT_OK &&
+            info.type != LLRT_TOKEN_CONTROL)
+            return true;
+    }
+    return false;
+}
+
 static llrt_status open_text(generation *g, llrt_error *err)
 {
     const bool is_wanted = g->options.on_text || g->options.n_stop;
@@ -223,7 +243,8 @@ static llrt_status open_text(generation *g, llrt_error *err)
     if (g->options.n_stop &&
         !llrti_vec_reserve(&g->engine->mem, &g->held, HELD_BYTES, LLRT_MEMORY_SESSION))
         return llrti_fail_nomem(err, "text", HELD_BYTES);
-    const llrt_decode_flags flags = g->options.show_special ? LLRT_DECODE_SPECIAL : 0;
+    const llrt_decode_flags flags = (g->options.show_special ? LLRT_DECODE_SPECIAL : 0u) |
+                                    (has_text_before(g) ? LLRT_DECODE_CONTINUE : 0u);
     return llrt_token_stream_create(g->engine->tokenizer, flags, &g->stream, err);
 }
 
