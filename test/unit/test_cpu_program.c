@@ -170,6 +170,54 @@ static void test_levels_agree(void **state)
         }
 }
 
+/* Long contexts at decode: tiles are computed apart, in more than one round. */
+static void test_same_bits_with_tiles_in_rounds(void **state)
+{
+    cpu_config c = cpu_config_small();
+    c.n_kv_head = 3;
+    c.n_layer = 1;
+    c.limits.n_page = 40;
+    cpu_model *const m = cpu_model_open(&c);
+    cpu_seq expected = cpu_seq_make(m, 0, 460);
+    cpu_seq_run(m, &expected, 64);
+    for (uint32_t n_worker = 2; n_worker <= 4; n_worker++) {
+        c.n_worker = n_worker;
+        cpu_model *const other = cpu_model_open(&c);
+        cpu_seq found = cpu_seq_make(other, 0, 460);
+        cpu_seq_run(other, &found, 5);
+        assert_same_logits(m, &expected, &found, "tiles apart");
+        cpu_seq_free(&found);
+        cpu_model_close(other);
+    }
+    cpu_seq_free(&expected);
+    cpu_model_close(m);
+}
+
+/* An output that later operators read as well can still be read after the step. */
+static void test_outputs_outlive_their_readers(void **state)
+{
+    const cpu_config c = cpu_config_small();
+    cpu_model *const m = cpu_model_open(&c);
+    llrt_error err = LLRT_ERROR_INIT;
+    cpu_seq s = cpu_seq_make(m, 0, 50);
+    const uint32_t logits = m->program.logits, n = 50;
+    float *const hidden = malloc((size_t)n * c.d_model * sizeof *hidden);
+    assert_non_null(hidden);
+    assert_int_equal(cpu_seq_step(m, &s, &n, 1, &err), LLRT_OK);
+    assert_int_equal(m->h.table.value_read(m->runtime, m->output[0], 0, n, hidden, &err), LLRT_OK);
+    m->program.logits = m->output[0]; /* the value that the forward pass returns */
+    double *const expected = cpu_double_forward(m, s.token, n);
+    double top = 0;
+    for (size_t i = 0; i < (size_t)n * c.d_model; i++) top = fmax(top, fabs(expected[i]));
+    for (size_t i = 0; i < (size_t)n * c.d_model; i++)
+        assert_true(fabs(expected[i] - (double)hidden[i]) <= 1e-5 * top);
+    m->program.logits = logits;
+    free(expected);
+    free(hidden);
+    cpu_seq_free(&s);
+    cpu_model_close(m);
+}
+
 static void test_same_bits_repacked_and_mapped(void **state)
 {
     cpu_config c = cpu_config_small();
@@ -247,6 +295,8 @@ static void test_pages_and_embeddings(void **state)
         memcpy(b.logits, a.logits, split * c.n_vocab * sizeof(float));
         cpu_seq_run(m, &b, 3);
         assert_same_logits(m, &a, &b, "copied pages");
+        assert_int_equal(
+            m->h.table.page_copy(m->runtime, b.page[1], b.page[0], LLRT_PAGE_TOK, &err), LLRT_OK);
         assert_int_equal(m->h.table.page_copy(m->runtime, b.page[1], a.page[1], tail, &err),
                          LLRT_OK);
         b.n_done = split;
@@ -333,6 +383,8 @@ int main(void)
         cmocka_unit_test(test_same_bits_for_every_kv_type),
         cmocka_unit_test(test_same_bits_for_every_precision_and_level),
         cmocka_unit_test(test_levels_agree),
+        cmocka_unit_test(test_same_bits_with_tiles_in_rounds),
+        cmocka_unit_test(test_outputs_outlive_their_readers),
         cmocka_unit_test(test_same_bits_repacked_and_mapped),
         cmocka_unit_test(test_host_with_flush_to_zero),
         cmocka_unit_test(test_pages_and_embeddings),
