@@ -25,6 +25,12 @@
 #include "isa.h"
 #include "small_net.h"
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+
 static llrt_backend hostile;
 static void *plug_in;
 
