@@ -137,9 +137,17 @@ static void find_ranges(const attention_job *job, const query_block *b, uint32_t
     }
 }
 
+/*
+ * Results of a block's queries: of one tile, or merged so far. Sum 0 means that nothing was merged yet (a tile's
+ * sum is at least 1, or NaN).
+ */
+typedef struct accumulators {
+    float *max, *sum, *out;
+} accumulators;
+
 static void run_tile(const attention_job *job, const query_block *b, uint32_t tile,
                      const llrti_cpu_attention_area *area, const uint8_t *begin, const uint8_t *end,
-                     float *max, float *sum, float *out)
+                     const accumulators *to)
 {
     const llrti_cpu_runtime *const rt = job->rt;
     const llrti_attention_tile args = {
@@ -152,34 +160,29 @@ static void run_tile(const attention_job *job, const query_block *b, uint32_t ti
         .q = area->q,
         .begin = begin,
         .end = end,
-        .max = max,
-        .sum = sum,
-        .out = out,
+        .max = to->max,
+        .sum = to->sum,
+        .out = to->out,
         .score = area->score,
         .work = area->work,
     };
     rt->model->ops.attention_tile[rt->model->kv_kind](&args);
 }
 
-/* Accumulators of a block's queries; sum 0 means that nothing was merged yet (a tile's sum is at least 1, or NaN). */
-typedef struct accumulators {
-    float *max, *sum, *out;
-} accumulators;
-
 static void merge_tile(const attention_job *job, uint32_t n, const uint8_t *begin,
-                       const uint8_t *end, const float *max, const float *sum, const float *out,
-                       const accumulators *acc)
+                       const uint8_t *end, const accumulators *tile, const accumulators *acc)
 {
     const size_t v_dim = job->kv->desc.v_dim;
     for (uint32_t i = 0; i < n; i++) {
         if (begin[i] >= end[i]) continue;
         if (acc->sum[i] == 0) {
-            acc->max[i] = max[i];
-            acc->sum[i] = sum[i];
-            memcpy(acc->out + i * v_dim, out + i * v_dim, v_dim * sizeof *out);
+            acc->max[i] = tile->max[i];
+            acc->sum[i] = tile->sum[i];
+            memcpy(acc->out + i * v_dim, tile->out + i * v_dim, v_dim * sizeof *tile->out);
         } else {
-            job->rt->model->ops.attention_merge(v_dim, max[i], sum[i], out + i * v_dim,
-                                                &acc->max[i], &acc->sum[i], acc->out + i * v_dim);
+            job->rt->model->ops.attention_merge(v_dim, tile->max[i], tile->sum[i],
+                                                tile->out + i * v_dim, &acc->max[i], &acc->sum[i],
+                                                acc->out + i * v_dim);
         }
     }
 }
@@ -204,7 +207,8 @@ static void run_block(void *arg, uint32_t task, uint32_t worker)
     const attention_job *const job = arg;
     const query_block b = find_block(job, task);
     const llrti_cpu_attention_area area = llrti_cpu_runtime_area(job->rt, worker);
-    const accumulators acc = {area.acc_max, area.acc_sum, area.acc};
+    const accumulators acc = {area.acc_max, area.acc_sum, area.acc},
+                       result = {area.max, area.sum, area.out};
     uint8_t begin[MAX_QUERY], end[MAX_QUERY];
     if (llrti_cpu_runtime_poll(job->rt)) return;
     if (job->is_fused) store_head(job, b.seq, b.head);
@@ -213,8 +217,8 @@ static void run_block(void *arg, uint32_t task, uint32_t worker)
     for (uint32_t tile = b.tile_begin; tile < b.tile_end; tile++) {
         if (llrti_cpu_runtime_poll(job->rt)) return;
         find_ranges(job, &b, tile, begin, end);
-        run_tile(job, &b, tile, &area, begin, end, area.max, area.sum, area.out);
-        merge_tile(job, b.n, begin, end, area.max, area.sum, area.out, &acc);
+        run_tile(job, &b, tile, &area, begin, end, &result);
+        merge_tile(job, b.n, begin, end, &result, &acc);
     }
     finish_block(job, &b, &acc);
 }
@@ -241,7 +245,7 @@ static void run_apart(void *arg, uint32_t task, uint32_t worker)
     uint8_t begin[MAX_QUERY], end[MAX_QUERY];
     gather_queries(job, &b, area.q);
     find_ranges(job, &b, tile, begin, end);
-    run_tile(job, &b, tile, &area, begin, end, slot.max, slot.sum, slot.out);
+    run_tile(job, &b, tile, &area, begin, end, &slot);
 }
 
 static void merge_apart(void *arg, uint32_t task, uint32_t worker)
@@ -257,7 +261,7 @@ static void merge_apart(void *arg, uint32_t task, uint32_t worker)
         if (tile >= b.tile_end) break;
         const accumulators slot = find_slot(job->rt, (size_t)task * job->round_tiles + i);
         find_ranges(job, &b, tile, begin, end);
-        merge_tile(job, b.n, begin, end, slot.max, slot.sum, slot.out, &acc);
+        merge_tile(job, b.n, begin, end, &slot, &acc);
     }
     const uint32_t done = b.tile_begin + job->round_begin + job->round_tiles;
     if (done >= b.tile_end && done - job->round_tiles < b.tile_end) finish_block(job, &b, &acc);

@@ -46,6 +46,23 @@ static size_t count_rope(const llrt_program *program)
     return n;
 }
 
+static llrt_status check_program_counts(const llrt_program *p, uint32_t i, llrt_error *err)
+{
+    if (p->n_value > MAX_COUNT || p->n_op > MAX_COUNT || p->n_input > p->n_value ||
+        p->n_output > MAX_COUNT || !p->n_value || !p->n_op || !p->value || !p->op ||
+        (p->n_input && !p->input) || (p->n_output && !p->output))
+        return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                          "program %u: %u values, %u operators, %u inputs, %u outputs: a list "
+                          "is absent or too long",
+                          i, p->n_value, p->n_op, p->n_input, p->n_output);
+    for (uint32_t k = 0; k < p->n_op; k++)
+        if (p->op[k].kind == LLRT_OP_ROPE && p->op[k].u.rope.n_rot > 1u << 16)
+            return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                              "program %u, op %u (ROPE): n_rot is %u, expected at most %u", i, k,
+                              p->op[k].u.rope.n_rot, 1u << 16);
+    return LLRT_OK;
+}
+
 static llrt_status check_counts(const llrt_host *host, const llrt_model_desc *desc, llrt_error *err)
 {
     if (!host || host->struct_size < sizeof *host || !host->alloc || !host->free ||
@@ -68,21 +85,8 @@ static llrt_status check_counts(const llrt_host *host, const llrt_model_desc *de
     if (desc->precision > LLRT_PRECISION_PORTABLE || desc->weights > LLRT_WEIGHTS_MAPPED)
         return llrti_fail(err, LLRT_ERR_UNSUPPORTED, "precision %u, weight policy %u: unknown",
                           desc->precision, desc->weights);
-    for (uint32_t i = 0; i < desc->n_program; i++) {
-        const llrt_program *const p = &desc->program[i];
-        if (p->n_value > MAX_COUNT || p->n_op > MAX_COUNT || p->n_input > p->n_value ||
-            p->n_output > MAX_COUNT || !p->n_value || !p->n_op || !p->value || !p->op ||
-            (p->n_input && !p->input) || (p->n_output && !p->output))
-            return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                              "program %u: %u values, %u operators, %u inputs, %u outputs: a list "
-                              "is absent or too long",
-                              i, p->n_value, p->n_op, p->n_input, p->n_output);
-        for (uint32_t k = 0; k < p->n_op; k++)
-            if (p->op[k].kind == LLRT_OP_ROPE && p->op[k].u.rope.n_rot > 1u << 16)
-                return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                                  "program %u, op %u (ROPE): n_rot is %u, expected at most %u", i,
-                                  k, p->op[k].u.rope.n_rot, 1u << 16);
-    }
+    for (uint32_t i = 0; i < desc->n_program; i++)
+        LLRTI_TRY(check_program_counts(&desc->program[i], i, err));
     return LLRT_OK;
 }
 
