@@ -58,8 +58,10 @@ int cmd_perplexity(int argc, char **argv)
     const command cmd = {
         "perplexity", "MODEL -f TEXT [-c 512]",
         "Cuts the text into windows of -c tokens (default 512) and scores the second half of each\n"
-        "given what comes before it. The KV cache is f32 by default.",
+        "given what comes before it. KV cache and products are f32 by default, so that the figure\n"
+        "is the file's; --precision auto gives that of the fast path.",
         options, common_flags(&flags, KV_F32)};
+    flags.precision = (int)LLRT_PRECISION_F32;
     const char *args[1];
     if (parse_options(&cmd, argc, argv, args, 1) < 1 || !path)
         usage_error("perplexity: MODEL and -f are needed (see llrt perplexity --help)");

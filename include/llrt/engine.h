@@ -52,7 +52,7 @@ typedef struct llrt_engine_options {
     uint32_t n_placement;
     uint32_t reserved;    /**< 0 */
     const char *plugin_dir; /**< where libllrt-<backend> plug-ins are, borrowed; default NULL: the folder libllrt lies in */
-    uint64_t memory_budget; /**< most bytes of host memory at any time, 0: only the free memory limits; exceeding it is LLRT_ERR_BUDGET before anything is loaded */
+    uint64_t memory_budget; /**< most bytes of host memory at any time, 0: only the machine's memory limits; exceeding it is LLRT_ERR_BUDGET before anything is loaded */
     uint64_t merge_delay_ns; /**< how long the first of several threads waits for company in a step; default 0 */
     llrt_parallel_for parallel_for; /**< retained; default NULL: the engine starts its own threads */
     void *parallel_ctx;
@@ -150,7 +150,7 @@ LLRT_API void llrt_engine_options_init(llrt_engine_options *options, size_t stru
  *   LLRT_ERR_FORMAT: the file is malformed; the error names file, field, found, expected
  *   LLRT_ERR_UNSUPPORTED: an architecture, tensor type or tokenizer this build does not have; the text lists what it has
  *   LLRT_ERR_ARGUMENT: an option is out of range; the error's field names it
- *   LLRT_ERR_BUDGET: the plan exceeds the budget or the free memory; the text gives both numbers. Lower n_ctx or kv_tok
+ *   LLRT_ERR_BUDGET: the plan exceeds the budget or the machine's memory; the text gives both numbers. Lower n_ctx or kv_tok
  *   LLRT_ERR_NOMEM, LLRT_ERR_CANCELLED, LLRT_ERR_DEVICE
  */
 LLRT_API llrt_status llrt_engine_open(const char *path, const llrt_engine_options *options, llrt_engine **out,

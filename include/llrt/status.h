@@ -32,7 +32,7 @@ typedef int32_t llrt_status;
     X(ERR_BUSY,            -8, "another thread is inside a call on this handle")                   \
     X(ERR_CONTEXT_FULL,    -9, "the session's context is full; nothing changed")                   \
     X(ERR_POOL_FULL,      -10, "the engine's KV pool is full; nothing changed")                    \
-    X(ERR_BUDGET,         -11, "the memory plan exceeds the budget or the free memory")            \
+    X(ERR_BUDGET,         -11, "the memory plan exceeds the budget or the machine's memory")            \
     X(ERR_MISMATCH,       -12, "the data belongs to another model or other limits")                \
     X(ERR_FORKED,         -13, "the handle was made before fork(2) and can't be used in the child") \
     X(ERR_DEVICE,         -14, "a device call failed; the handle stays usable")                    \

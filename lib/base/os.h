@@ -61,7 +61,10 @@ uint32_t llrti_cpu_count(void);
 uint64_t llrti_process_id(void);
 /** Monotonic clock. */
 uint64_t llrti_clock_ns(void);
-/** Bytes of memory free for use now, and in total; 0 when unknown. */
+/**
+ * Bytes of memory that are free for certain, and in total; 0 when unknown. More than the free bytes can be had where the
+ * system gives up caches.
+ */
 void llrti_memory_info(uint64_t *free_bytes, uint64_t *total_bytes);
 
 /** A file opened for reading by position; safe from several threads. */

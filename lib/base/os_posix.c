@@ -22,6 +22,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#if defined(__linux__)
+#include <sys/sysinfo.h>
+#endif
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -241,37 +244,19 @@ uint64_t llrti_clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* The number of KiB behind `key` in the text of /proc/meminfo, in bytes; 0 when it is not there. */
-static uint64_t meminfo_bytes(const char *text, const char *key)
-{
-    const char *at = strstr(text, key);
-    if (!at) return 0;
-    at += strlen(key);
-    while (*at == ' ') at++;
-    uint64_t kib = 0;
-    while (*at >= '0' && *at <= '9') kib = kib * 10 + (uint64_t)(*at++ - '0');
-    return kib * 1024;
-}
-
 void llrti_memory_info(uint64_t *free_bytes, uint64_t *total_bytes)
 {
     *free_bytes = *total_bytes = 0;
-    char text[2048];
-    const int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        const ssize_t n = read(fd, text, sizeof text - 1);
-        close(fd);
-        text[n > 0 ? n : 0] = 0;
-        *total_bytes = meminfo_bytes(text, "MemTotal:");
-        *free_bytes = meminfo_bytes(text, "MemAvailable:");
+#if defined(__linux__)
+    /* By system call alone: the library opens no file it was not given, so what caches could yield is not known. */
+    struct sysinfo info;
+    if (sysinfo(&info) == 0) {
+        *total_bytes = (uint64_t)info.totalram * info.mem_unit;
+        *free_bytes = ((uint64_t)info.freeram + info.bufferram) * info.mem_unit;
     }
-#if defined(_SC_PHYS_PAGES) && defined(_SC_AVPHYS_PAGES)
+#elif defined(_SC_PHYS_PAGES)
     const long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES);
-    const long available = sysconf(_SC_AVPHYS_PAGES);
-    if (page > 0 && all > 0 && !*total_bytes) *total_bytes = (uint64_t)page * (uint64_t)all;
-    if (page > 0 && available > 0 && !*free_bytes) {
-        *free_bytes = (uint64_t)page * (uint64_t)available;
-    }
+    if (page > 0 && all > 0) *total_bytes = (uint64_t)page * (uint64_t)all;
 #endif
 }
 

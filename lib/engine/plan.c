@@ -125,9 +125,11 @@ llrt_status llrti_plan_check(const llrt_engine *engine, llrt_error *err)
     }
     uint64_t free_bytes, total_bytes;
     llrti_memory_info(&free_bytes, &total_bytes);
-    if (free_bytes && peak > free_bytes) {
-        return llrti_fail(err, LLRT_ERR_BUDGET, "opening needs %llu bytes, %llu are free", peak,
-                          (unsigned long long)free_bytes);
+    /* What is free now says little, for caches yield; a model larger than the memory can only fail later and worse. */
+    if (total_bytes && peak > total_bytes) {
+        return llrti_fail(err, LLRT_ERR_BUDGET,
+                          "opening needs %llu bytes, the machine has %llu (%llu free)", peak,
+                          (unsigned long long)total_bytes, (unsigned long long)free_bytes);
     }
     return LLRT_OK;
 }
