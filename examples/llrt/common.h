@@ -9,7 +9,7 @@
 #include <llrt/llrt.h>
 #include <stdio.h>
 
-#include "options.h"
+#include "flags.h"
 
 /** Values of the common flags; `common_flags` sets the defaults and returns the list for parse_options. */
 typedef struct run_flags {

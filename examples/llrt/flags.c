@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See options.h. Values may follow their flag ("-n 5") or an equals sign ("--temp=0"). "--" ends the flags; "-"
+ * See flags.h. Values may follow their flag ("-n 5") or an equals sign ("--temp=0"). "--" ends the flags; "-"
  * alone is a positional argument. Numbers are parsed whole: "5x" is an error.
  */
-#include "options.h"
+#include "flags.h"
 
 #include <ctype.h>
 #include <errno.h>

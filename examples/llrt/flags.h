@@ -3,8 +3,8 @@
  * A table-driven parser for the flags of a subcommand. A command lists its flags once; parsing,
  * range checks and --help come from that list. A wrong flag or value prints one line and ends with status 2.
  */
-#ifndef OPTIONS_H
-#define OPTIONS_H
+#ifndef FLAGS_H
+#define FLAGS_H
 
 #include <stddef.h>
 #include <stdint.h>
