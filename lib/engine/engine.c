@@ -156,37 +156,15 @@ static llrt_status create_locks(llrt_engine *engine, llrt_error *err)
     return LLRT_OK;
 }
 
-/* A table of positions bounds the context. */
-static llrt_status check_positions(const llrt_engine *engine, llrt_error *err)
-{
-    const llrt_program *const program = engine->model->program;
-    for (uint32_t i = 0; i < program->n_op; i++) {
-        const llrt_op *const op = &program->op[i];
-        if (op->kind != LLRT_OP_POSITION) continue;
-        const llrt_tensor_desc *const w = &engine->model->weight[op->weight[0]].desc;
-        if ((int64_t)engine->n_ctx + op->u.position.offset <= (int64_t)w->dim[1]) continue;
-        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "n_ctx",
-                                "found %u, the model has %llu positions", engine->n_ctx,
-                                (unsigned long long)w->dim[1]);
-    }
-    return LLRT_OK;
-}
-
-static uint32_t default_n_ctx(const llrti_model *model)
-{
-    const uint32_t most = 8192;
-    return model->n_ctx_train && model->n_ctx_train < most ? model->n_ctx_train : most;
-}
-
 static llrt_status create_model(llrt_engine *engine, llrt_error *err)
 {
     LLRTI_TRY(
         llrti_model_create(&engine->mem, engine->file, engine->options.n_ctx, &engine->model, err));
     const llrti_model *const model = engine->model;
-    engine->n_ctx = engine->options.n_ctx ? engine->options.n_ctx : default_n_ctx(model);
+    engine->n_ctx = model->n_ctx;
     engine->n_vocab = model->n_vocab;
     engine->d_model = model->d_model;
-    return check_positions(engine, err);
+    return LLRT_OK;
 }
 
 /* With metadata_only a file is to be looked at: what it lacks for computing is no failure. */
