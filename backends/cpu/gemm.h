@@ -11,9 +11,12 @@
  *   Q4    per 64 k: 2 x ([4][16][4] bytes: low nibbles k..k+3, high nibbles k+4..k+7, value + 8), then 2 x ([16] f16)
  *         activations for both, per 32 k: [8][n_col][4] int8, [n_col] float scale, [n_col] int32 minus the sum of the int8
  *
+ * With AMX (in the flags of llrti_gemm_kernels) BF16 and 8-bit activation panels have up to 32 columns and another order: per
+ * 32 k, [n_col][32] bf16 or int8, the latter then followed by scales and sums as above. k is a multiple of 32 for BF16 then.
+ *
  * Order of operations, the same for every tile shape of an ISA:
  *   F32   c = fma(w[k], x[k], c) for ascending k; the same bits on every ISA
- *   BF16  one vdpbf16ps per pair of k, ascending; the same bits for one ISA
+ *   BF16  one vdpbf16ps per pair (AMX: tdpbf16ps per 32) of k, ascending; the same bits for one ISA
  *   Q8/Q4 c = fma(w_scale * x_scale, (float)(integer dot product of 32), c); the same bits on every ISA
  * Stopping at a k and resuming with `accumulate` changes nothing.
  *
@@ -31,6 +34,7 @@
 enum {
     LLRTI_GEMM_MR = 16, /* outputs per group */
     LLRTI_GEMM_NR = 6,  /* columns per activation panel */
+    LLRTI_GEMM_AMX_NR = 32, /* the same of the AMX kernels */
     LLRTI_GEMM_MAX_GROUP = 4,
     LLRTI_GEMM_Q8_BYTES = 1088, /* 64 k of a group */
     LLRTI_GEMM_Q4_BYTES = 576,
@@ -41,11 +45,11 @@ typedef struct llrti_gemm_args {
     const void *w;       /* first group, at the first k of the range */
     size_t w_stride;     /* bytes from one group to the next */
     const void *x;       /* packed activations of n_col columns at the first k */
-    size_t k;            /* length of the range: a multiple of 1 (F32), 2 (BF16), 64 (Q8, Q4) */
+    size_t k;            /* length of the range: a multiple of 1 (F32), 2 (BF16; AMX 32), 64 (Q8, Q4) */
     float *c;            /* (n_col, 16 * n_group): c[column * c_stride + row] */
     size_t c_stride;     /* floats */
     uint32_t n_group;    /* 1 to LLRTI_GEMM_MAX_GROUP */
-    uint32_t n_col;      /* 1 to LLRTI_GEMM_NR */
+    uint32_t n_col;      /* 1 to LLRTI_GEMM_NR (AMX: LLRTI_GEMM_AMX_NR) */
     uint32_t accumulate; /* 0: start from zero, else from c */
 } llrti_gemm_args;
 

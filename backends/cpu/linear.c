@@ -24,9 +24,10 @@
 
 enum {
     MR = LLRTI_GEMM_MR,
-    NR = LLRTI_GEMM_NR,
-    KB = 512,            /* values of K in a converted tile; a multiple of every block size */
-    MAX_CHUNK = 86 * NR, /* columns of a task: 512 fit */
+    KB = 512,        /* values of K in a converted tile; a multiple of every block size */
+    PACK_PANELS = 2, /* of activations per task */
+    PACK_ROWS = 16,  /* up to so many are packed by the caller alone */
+    MAX_CHUNK = 516, /* columns of a task, in whole panels of 6 or 32 */
     /* Bytes of weights that stay in L2 while the columns pass by: half of Zen 4's 1 MiB. */
     L2_BYTES = 512 << 10,
     TILE_BYTES = LLRTI_GEMM_MAX_GROUP * MR * KB * 4,
@@ -46,8 +47,15 @@ static size_t round_up(size_t n, size_t to)
 static size_t act_k_pad(llrti_linear_act act, size_t k)
 {
     return act == LLRTI_LINEAR_ACT_Q8     ? round_up(k, 64)
-           : act == LLRTI_LINEAR_ACT_BF16 ? round_up(k, 2)
+           : act == LLRTI_LINEAR_ACT_BF16 ? round_up(k, 32)
                                           : k;
+}
+
+/* Columns of a panel. */
+static size_t panel_columns(const llrti_gemm_kernels *kernels, llrti_linear_act act)
+{
+    const bool is_amx = (kernels->isa & LLRTI_ISA_AMX) && act != LLRTI_LINEAR_ACT_F32;
+    return is_amx ? LLRTI_GEMM_AMX_NR : LLRTI_GEMM_NR;
 }
 
 static size_t act_column_bytes(llrti_linear_act act, size_t k)
@@ -157,7 +165,7 @@ llrt_status llrti_linear_init(llrti_linear *linear, const llrti_linear_desc *des
         fits = llrti_mul_size(row_bytes, MR, &group_bytes) &&
                llrti_mul_size(row_bytes, linear->m, &bytes);
     } else {
-        const size_t k_stored = round_up(linear->k, linear->act == LLRTI_LINEAR_ACT_Q8 ? 64 : 2);
+        const size_t k_stored = round_up(linear->k_pad, 2);
         size_t largest; /* bytes of floats bound the bytes of every layout */
         fits = llrti_mul_size(k_stored, MR * sizeof(float), &largest);
         group_bytes = fits ? panel_bytes(linear->storage, k_stored) : 0;
@@ -189,13 +197,13 @@ void llrti_linear_put(const llrti_linear *linear, size_t row_begin, size_t n_row
         uint8_t *const dst = to + (row_begin + r) / MR * linear->group_bytes;
         switch (linear->storage) {
         case LLRTI_LINEAR_F32:
-            llrti_pack_u32(&group, dst, round_up(linear->k, 2));
+            llrti_pack_u32(&group, dst, round_up(linear->k_pad, 2));
             break;
         case LLRTI_LINEAR_F16:
-            llrti_pack_u16(&group, dst, round_up(linear->k, 2));
+            llrti_pack_u16(&group, dst, round_up(linear->k_pad, 2));
             break;
         case LLRTI_LINEAR_BF16:
-            llrti_pack_u16_pairs(&group, dst);
+            llrti_pack_u16_pairs(&group, dst, round_up(linear->k_pad, 2));
             break;
         case LLRTI_LINEAR_Q8:
             llrti_pack_q8(&group, dst);
@@ -305,16 +313,23 @@ size_t llrti_linear_act_bytes(llrti_linear_act act, size_t k, size_t n_row)
     return round_up(act_column_bytes(act, k) * n_row, 64);
 }
 
+size_t llrti_linear_act_panels(const llrti_linear_input *input)
+{
+    const size_t n_col_max = panel_columns(input->kernels, input->act);
+    return (input->n_row + n_col_max - 1) / n_col_max;
+}
+
 void llrti_linear_act_pack(const llrti_linear_input *input, size_t panel_begin, size_t panel_end)
 {
+    const size_t n_col_max = panel_columns(input->kernels, input->act);
     const size_t column_bytes = act_column_bytes(input->act, input->k),
                  k_pad = act_k_pad(input->act, input->k);
     llrti_act_fn *const pack = input->act == LLRTI_LINEAR_ACT_F32    ? input->kernels->act_f32
                                : input->act == LLRTI_LINEAR_ACT_BF16 ? input->kernels->act_bf16
                                                                      : input->kernels->act_q8;
     for (size_t p = panel_begin; p < panel_end; p++) {
-        const size_t row = p * NR;
-        const uint32_t n_col = (uint32_t)LLRTI_MIN(input->n_row - row, (size_t)NR);
+        const size_t row = p * n_col_max;
+        const uint32_t n_col = (uint32_t)LLRTI_MIN(input->n_row - row, n_col_max);
         pack(input->x + row * input->x_stride, input->x_stride, input->k, k_pad, n_col,
              (uint8_t *)input->packed + row * column_bytes);
     }
@@ -323,19 +338,21 @@ void llrti_linear_act_pack(const llrti_linear_input *input, size_t panel_begin, 
 static void pack_task(void *arg, uint32_t task, uint32_t worker)
 {
     const llrti_linear_input *const input = arg;
-    const size_t n_panel = llrti_linear_act_panels(input->n_row);
-    llrti_linear_act_pack(input, (size_t)task * 4, LLRTI_MIN((size_t)task * 4 + 4, n_panel));
+    const size_t begin = (size_t)task * PACK_PANELS;
+    llrti_linear_act_pack(input, begin,
+                          LLRTI_MIN(begin + PACK_PANELS, llrti_linear_act_panels(input)));
 }
 
 void llrti_linear_act_pack_all(const llrt_host *host, const llrti_linear_input *input)
 {
-    const size_t n_panel = llrti_linear_act_panels(input->n_row);
-    if (n_panel <= 4) {
+    const size_t n_panel = llrti_linear_act_panels(input);
+    if (input->n_row <= PACK_ROWS) {
         llrti_linear_act_pack(input, 0, n_panel);
         return;
     }
     llrti_linear_input copy = *input;
-    host->parallel_for(host->ctx, (uint32_t)((n_panel + 3) / 4), pack_task, &copy);
+    host->parallel_for(host->ctx, (uint32_t)((n_panel + PACK_PANELS - 1) / PACK_PANELS), pack_task,
+                       &copy);
 }
 
 /* ---- Product -------------------------------------------------------------------------------- */
@@ -351,7 +368,9 @@ typedef struct part {
 
 typedef struct run {
     const llrti_linear_job *job;
-    size_t column_bytes, chunk; /* columns per task, a multiple of NR */
+    size_t column_bytes;
+    size_t n_col_max; /* columns of a panel */
+    size_t chunk;     /* columns per task, a multiple of n_col_max */
     uint32_t n_chunk, n_task;
     part part[LLRTI_LINEAR_MAX_WEIGHT];
     atomic_bool is_cancelled;
@@ -456,8 +475,8 @@ static void multiply_columns(run *r, const block *b, llrti_gemm_args *args, size
     const size_t offset =
         act_column_bytes(b->linear->act, k_begin); /* k_begin is a multiple of the padding */
     float *const c = args->c;
-    for (size_t col = b->col_begin; col < b->col_end; col += NR) {
-        args->n_col = (uint32_t)LLRTI_MIN(b->col_end - col, (size_t)NR);
+    for (size_t col = b->col_begin; col < b->col_end; col += r->n_col_max) {
+        args->n_col = (uint32_t)LLRTI_MIN(b->col_end - col, r->n_col_max);
         args->x = (const uint8_t *)r->job->packed + col * r->column_bytes + offset * args->n_col;
         args->c = c + (col - b->col_begin) * b->c_stride;
         if (poll(r)) return;
@@ -560,17 +579,18 @@ static void run_task(void *arg, uint32_t task, uint32_t worker)
 static void split(run *r, uint32_t n_worker)
 {
     const llrti_linear_job *const job = r->job;
-    const size_t n_panel = llrti_linear_act_panels(job->n_row);
+    const size_t n_panel = (job->n_row + r->n_col_max - 1) / r->n_col_max;
     size_t n_block4 = 0; /* blocks of 4 groups in all weights */
     for (uint32_t w = 0; w < job->n_weight; w++)
         n_block4 += (job->weight[w]->m + 4 * MR - 1) / (4 * MR);
     const size_t wanted = n_worker > 1 ? (size_t)n_worker * 8 : 1;
-    size_t n_chunk = (n_panel * NR + MAX_CHUNK - 1) / MAX_CHUNK;
-    /* Few outputs and many columns: cut the columns too, but leave 8 panels to each conversion of a tile. */
+    const size_t max_panel = MAX_CHUNK / r->n_col_max;
+    size_t n_chunk = (n_panel + max_panel - 1) / max_panel;
+    /* Few outputs and many columns: cut the columns too, but leave some panels to each conversion of a tile. */
     if (n_block4 * n_chunk < wanted)
-        n_chunk =
-            LLRTI_MAX(n_chunk, LLRTI_MIN((wanted + n_block4 - 1) / n_block4, (n_panel + 7) / 8));
-    r->chunk = (n_panel + n_chunk - 1) / n_chunk * NR;
+        n_chunk = LLRTI_MAX(n_chunk, LLRTI_MIN((wanted + n_block4 - 1) / n_block4,
+                                               (n_panel * r->n_col_max + 47) / 48));
+    r->chunk = (n_panel + n_chunk - 1) / n_chunk * r->n_col_max;
     r->n_chunk = (uint32_t)((job->n_row + r->chunk - 1) / r->chunk);
     for (uint32_t w = 0; w < job->n_weight; w++) {
         const llrti_linear *const linear = job->weight[w];
@@ -603,6 +623,7 @@ llrt_status llrti_linear_run(const llrt_host *host, const llrti_linear_job *job)
     if (job->n_row == 0) return LLRT_OK;
     run r = {.job = job};
     atomic_init(&r.is_cancelled, false);
+    r.n_col_max = panel_columns(job->weight[0]->kernels, job->weight[0]->act);
     r.column_bytes = act_column_bytes(job->weight[0]->act, job->weight[0]->k);
     split(&r, host->n_worker);
     if (r.n_task == 1)

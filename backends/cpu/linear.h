@@ -85,12 +85,6 @@ void llrti_linear_get_row(const llrti_linear *linear, size_t row, float *out);
 /* Bytes of n_row packed rows of k values, to be aligned to 64. */
 size_t llrti_linear_act_bytes(llrti_linear_act act, size_t k, size_t n_row);
 
-/* Panels of LLRTI_GEMM_NR rows that n_row rows make: the unit of act_pack. */
-static inline size_t llrti_linear_act_panels(size_t n_row)
-{
-    return (n_row + LLRTI_GEMM_NR - 1) / LLRTI_GEMM_NR;
-}
-
 typedef struct llrti_linear_input {
     llrti_linear_act act;
     const llrti_gemm_kernels *kernels;
@@ -99,6 +93,9 @@ typedef struct llrti_linear_input {
     size_t k, n_row;
     void *packed; /* act_bytes */
 } llrti_linear_input;
+
+/* Panels that the input makes: the unit of act_pack. */
+size_t llrti_linear_act_panels(const llrti_linear_input *input);
 
 /* Packs panels [panel_begin, panel_end) of the input; different panels from different threads are fine. */
 void llrti_linear_act_pack(const llrti_linear_input *input, size_t panel_begin, size_t panel_end);

@@ -54,16 +54,14 @@ void llrti_pack_u16(const llrti_pack_rows *rows, void *dst, size_t k_pad)
     }
 }
 
-void llrti_pack_u16_pairs(const llrti_pack_rows *rows, void *dst)
+void llrti_pack_u16_pairs(const llrti_pack_rows *rows, void *dst, size_t k_pad)
 {
     uint8_t *const to = dst;
     const size_t n_pair = rows->k / 2;
-    interleave_u32(rows, to, n_pair, n_pair);
+    interleave_u32(rows, to, n_pair, k_pad / 2);
     if (rows->k % 2 == 0) return;
-    uint8_t *const last = to + n_pair * MR * 4;
-    memset(last, 0, MR * 4);
-    for (size_t i = 0; i < rows->n_row; i++)
-        memcpy(last + i * 4, rows->row + i * rows->stride + n_pair * 4, 2);
+    for (size_t i = 0; i < rows->n_row; i++) /* the last value has no partner */
+        memcpy(to + (n_pair * MR + i) * 4, rows->row + i * rows->stride + n_pair * 4, 2);
 }
 
 void llrti_pack_q8(const llrti_pack_rows *rows, void *dst)

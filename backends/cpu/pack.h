@@ -21,8 +21,8 @@ typedef struct llrti_pack_rows {
 /* [k_pad][16] of 32-bit or 16-bit elements. */
 void llrti_pack_u32(const llrti_pack_rows *rows, void *dst, size_t k_pad);
 void llrti_pack_u16(const llrti_pack_rows *rows, void *dst, size_t k_pad);
-/* [ceil(k / 2)][16][2] of 16-bit elements. */
-void llrti_pack_u16_pairs(const llrti_pack_rows *rows, void *dst);
+/* [k_pad / 2][16][2] of 16-bit elements; k_pad is even. */
+void llrti_pack_u16_pairs(const llrti_pack_rows *rows, void *dst, size_t k_pad);
 /* Q8_0 blocks to Q8, Q4_0 blocks to Q4, up to the next multiple of 64. */
 void llrti_pack_q8(const llrti_pack_rows *rows, void *dst);
 void llrti_pack_q4(const llrti_pack_rows *rows, void *dst);

@@ -18,29 +18,32 @@ enum {
     Q8,
     Q4,
     MR = LLRTI_GEMM_MR,
-    NR = LLRTI_GEMM_NR,
+    MAX_NR = LLRTI_GEMM_AMX_NR,
     MAX_GROUP = LLRTI_GEMM_MAX_GROUP
 };
 
 typedef struct kernel_case {
     int kind;
     int is_exact;
+    int is_amx; /* panels of up to 32 columns, each column's 32 k together */
     llrti_gemm_fn *run, *ref;
 } kernel_case;
 
 typedef struct inputs {
-    int kind;
-    size_t k; /* of the whole range */
+    int kind, is_amx;
+    uint32_t nr; /* columns of a full panel */
+    size_t k;    /* of the whole range */
     size_t w_stride, n_row;
-    uint8_t *w; /* MAX_GROUP groups */
-    uint8_t *x; /* NR columns packed together */
-    uint8_t *x_alone[NR];
-    float *rows; /* (NR, k) */
+    uint8_t *w;     /* MAX_GROUP groups */
+    uint8_t *x;     /* nr columns packed together */
+    uint8_t *x_ref; /* the same in ref's order */
+    uint8_t *x_alone[MAX_NR];
+    float *rows; /* (nr, k) */
 } inputs;
 
-static size_t unit_of(int kind)
+static size_t unit_of(const kernel_case *kc)
 {
-    return kind == F32 ? 1 : kind == BF16 ? 2 : 64;
+    return kc->kind == F32 ? 1 : kc->kind == BF16 ? (kc->is_amx ? 32 : 2) : 64;
 }
 
 static size_t weight_bytes(int kind, size_t k)
@@ -55,7 +58,7 @@ static size_t column_bytes(int kind, size_t k)
     return kind == F32 ? k * 4 : kind == BF16 ? k * 2 : k / 32 * LLRTI_GEMM_Q_ACT_BYTES;
 }
 
-static void pack_columns(int kind, const float *rows, size_t k, uint32_t n_col, void *to)
+static void pack_ref(int kind, const float *rows, size_t k, uint32_t n_col, void *to)
 {
     if (kind == F32)
         llrtk_act_f32_ref(rows, k, k, k, n_col, to);
@@ -63,6 +66,25 @@ static void pack_columns(int kind, const float *rows, size_t k, uint32_t n_col, 
         llrtk_act_bf16_ref(rows, k, k, k, n_col, to);
     else
         llrtk_act_q8_ref(rows, k, k, k, n_col, to);
+}
+
+/* In the kernel's order: that of AMX is put together from columns packed alone. */
+static void pack_columns(const inputs *in, uint32_t n_col, uint8_t *to)
+{
+    if (!in->is_amx || in->kind == F32) {
+        pack_ref(in->kind, in->rows, in->k, n_col, to);
+        return;
+    }
+    const size_t block = column_bytes(in->kind, 32 * in->k) / in->k,
+                 values = in->kind == BF16 ? 64 : 32;
+    for (size_t b = 0; b < in->k / 32; b++) {
+        for (size_t j = 0; j < n_col; j++) {
+            uint8_t *const at = to + b * n_col * block;
+            memcpy(at + j * values, in->x_alone[j] + b * block, values);
+            for (size_t i = values; i < block; i += 4)
+                memcpy(at + i * n_col + j * 4, in->x_alone[j] + b * block + i, 4);
+        }
+    }
 }
 
 /* Random 8-bit or 4-bit weights; with a fill other than random, extreme ones. */
@@ -87,23 +109,28 @@ static void fill_quantised(check_run *run, const inputs *in, int fill, uint8_t *
     }
 }
 
-static void make_inputs(check_run *run, inputs *in, int kind, size_t k, int fill)
+static void make_inputs(check_run *run, inputs *in, const kernel_case *kc, size_t k, int fill)
 {
+    const int kind = kc->kind;
     in->kind = kind;
+    in->is_amx = kc->is_amx;
+    in->nr = kc->is_amx ? LLRTI_GEMM_AMX_NR : LLRTI_GEMM_NR;
     in->k = k;
     in->w_stride = (weight_bytes(kind, k) + 63) / 64 * 64 + 64;
     in->w = check_alloc(run, in->w_stride * MAX_GROUP, 0);
-    in->x = check_alloc(run, column_bytes(kind, k) * NR, 4);
-    in->rows = check_alloc(run, NR * k * sizeof(float), 0);
-    check_fill(run, fill, in->rows, NR * k);
+    in->x = check_alloc(run, column_bytes(kind, k) * in->nr, 4);
+    in->x_ref = check_alloc(run, column_bytes(kind, k) * in->nr, 4);
+    in->rows = check_alloc(run, in->nr * k * sizeof(float), 0);
+    check_fill(run, fill, in->rows, in->nr * k);
     if (fill == CHECK_FILL_LARGE) { /* every product of the same sign: the largest sums */
-        for (size_t i = 0; i < NR * k; i++) in->rows[i] = i / k % 2 ? -1e4f : 1e4f;
+        for (size_t i = 0; i < in->nr * k; i++) in->rows[i] = i / k % 2 ? -1e4f : 1e4f;
     }
-    pack_columns(kind, in->rows, k, NR, in->x);
-    for (uint32_t j = 0; j < NR; j++) {
+    for (uint32_t j = 0; j < in->nr; j++) {
         in->x_alone[j] = check_alloc(run, column_bytes(kind, k), 4);
-        pack_columns(kind, in->rows + j * k, k, 1, in->x_alone[j]);
+        pack_ref(kind, in->rows + j * k, k, 1, in->x_alone[j]);
     }
+    pack_ref(kind, in->rows, k, in->nr, in->x_ref);
+    pack_columns(in, in->nr, in->x);
     for (uint32_t g = 0; g < MAX_GROUP; g++) {
         uint8_t *const group = in->w + g * in->w_stride;
         if (kind == F32 || kind == BF16) {
@@ -124,8 +151,9 @@ static void free_inputs(check_run *run, inputs *in)
 {
     check_free(run, in->w);
     check_free(run, in->x);
+    check_free(run, in->x_ref);
     check_free(run, in->rows);
-    for (uint32_t j = 0; j < NR; j++) check_free(run, in->x_alone[j]);
+    for (uint32_t j = 0; j < in->nr; j++) check_free(run, in->x_alone[j]);
 }
 
 static llrti_gemm_args args_of(const inputs *in, uint32_t n_group, uint32_t n_col, float *c,
@@ -164,23 +192,25 @@ static void bound_bf16(const inputs *in, uint32_t group, uint32_t column, const 
 static void check_shape(check_run *run, const kernel_case *kc, const inputs *in)
 {
     const size_t stride = MAX_GROUP * MR + 3;
-    float *const whole = check_alloc(run, NR * stride * sizeof(float), 4);
-    float *const other = check_alloc(run, NR * stride * sizeof(float), 4);
-    float *const start = check_alloc(run, NR * stride * sizeof(float), 0);
+    const uint32_t nr = in->nr;
+    float *const whole = check_alloc(run, nr * stride * sizeof(float), 4);
+    float *const other = check_alloc(run, nr * stride * sizeof(float), 4);
+    float *const start = check_alloc(run, nr * stride * sizeof(float), 0);
     for (uint32_t accumulate = 0; accumulate < 2; accumulate++) {
-        check_fill(run, CHECK_FILL_MIXED, start, NR * stride);
-        memcpy(whole, start, NR * stride * sizeof(float));
-        llrti_gemm_args args = args_of(in, MAX_GROUP, NR, whole, stride);
+        check_fill(run, CHECK_FILL_MIXED, start, nr * stride);
+        memcpy(whole, start, nr * stride * sizeof(float));
+        llrti_gemm_args args = args_of(in, MAX_GROUP, nr, whole, stride);
         args.accumulate = accumulate;
         kc->run(&args);
 
         if (kc->is_exact) {
-            memcpy(other, start, NR * stride * sizeof(float));
+            memcpy(other, start, nr * stride * sizeof(float));
             args.c = other;
+            args.x = in->x_ref;
             kc->ref(&args);
-            check_same(run, other, whole, NR * stride, "against ref");
+            check_same(run, other, whole, nr * stride, "against ref");
         } else {
-            for (uint32_t j = 0; j < NR; j++) {
+            for (uint32_t j = 0; j < nr; j++) {
                 for (uint32_t g = 0; g < MAX_GROUP; g++) {
                     double sum[MR], bound[MR];
                     const size_t at = j * stride + g * MR;
@@ -191,8 +221,8 @@ static void check_shape(check_run *run, const kernel_case *kc, const inputs *in)
         }
         /* fewer groups and columns */
         for (uint32_t n_group = 1; n_group <= MAX_GROUP; n_group++) {
-            for (uint32_t j = 0; j < NR; j++) {
-                memcpy(other, start, NR * stride * sizeof(float));
+            for (uint32_t j = 0; j < nr; j++) {
+                memcpy(other, start, nr * stride * sizeof(float));
                 args = args_of(in, n_group, 1, other + j * stride, stride);
                 args.x = in->x_alone[j];
                 args.accumulate = accumulate;
@@ -201,11 +231,11 @@ static void check_shape(check_run *run, const kernel_case *kc, const inputs *in)
                            "one column");
             }
         }
-        for (uint32_t n_col = 1; n_col <= NR; n_col++) {
+        for (uint32_t n_col = 1; n_col <= nr; n_col += n_col < 6 ? 1 : 5) {
             uint8_t *const x = check_alloc(run, column_bytes(in->kind, in->k) * n_col, 8);
-            pack_columns(in->kind, in->rows, in->k, n_col, x);
+            pack_columns(in, n_col, x);
             for (uint32_t g = 0; g < MAX_GROUP; g++) {
-                memcpy(other, start, NR * stride * sizeof(float));
+                memcpy(other, start, nr * stride * sizeof(float));
                 args = args_of(in, MAX_GROUP - g, n_col, other + g * MR, stride);
                 args.w = in->w + g * in->w_stride;
                 args.x = x;
@@ -218,19 +248,20 @@ static void check_shape(check_run *run, const kernel_case *kc, const inputs *in)
             check_free(run, x);
         }
         /* K in two pieces */
-        const size_t first = in->k / 2 / unit_of(in->kind) * unit_of(in->kind);
+        const size_t unit = unit_of(kc);
+        const size_t first = in->k / 2 / unit * unit;
         if (first) {
-            memcpy(other, start, NR * stride * sizeof(float));
-            args = args_of(in, MAX_GROUP, NR, other, stride);
+            memcpy(other, start, nr * stride * sizeof(float));
+            args = args_of(in, MAX_GROUP, nr, other, stride);
             args.accumulate = accumulate;
             args.k = first;
             kc->run(&args);
             args.w = in->w + weight_bytes(in->kind, first);
-            args.x = in->x + column_bytes(in->kind, first) * NR;
+            args.x = in->x + column_bytes(in->kind, first) * nr;
             args.k = in->k - first;
             args.accumulate = 1;
             kc->run(&args);
-            check_same(run, whole, other, NR * stride, "K in two pieces");
+            check_same(run, whole, other, nr * stride, "K in two pieces");
         }
     }
     check_free(run, whole);
@@ -260,12 +291,12 @@ static void bench(check_run *run, const kernel_case *kc)
 {
     enum { K = 4096, N = 96, ROWS = MAX_GROUP * MR };
     inputs in;
-    make_inputs(run, &in, kc->kind, K, CHECK_FILL_RANDOM);
-    const size_t x_panel = column_bytes(kc->kind, K) * NR;
-    uint8_t *const x = check_alloc(run, x_panel * (N / NR), 0);
-    for (size_t p = 0; p < N / NR; p++) memcpy(x + p * x_panel, in.x, x_panel);
+    make_inputs(run, &in, kc, K, CHECK_FILL_RANDOM);
+    const size_t x_panel = column_bytes(kc->kind, K) * in.nr;
+    uint8_t *const x = check_alloc(run, x_panel * (N / in.nr), 0);
+    for (size_t p = 0; p < N / in.nr; p++) memcpy(x + p * x_panel, in.x, x_panel);
     float *const c = check_alloc(run, N * ROWS * sizeof(float), 0);
-    timed t = {kc, args_of(&in, MAX_GROUP, NR, c, ROWS), N / NR, NR * ROWS, x_panel};
+    timed t = {kc, args_of(&in, MAX_GROUP, in.nr, c, ROWS), N / in.nr, in.nr * ROWS, x_panel};
     t.args.x = x;
     check_bench(run, "64x4096x96", 2.0 * ROWS * K * N, "OP", run_timed, &t);
     t = (timed){kc, args_of(&in, MAX_GROUP, 1, c, ROWS), 1, 0, 0};
@@ -284,7 +315,7 @@ static void check_one(check_run *run, const void *ctx)
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         for (int fill = 0; fill < CHECK_N_FILL; fill++) {
             inputs in;
-            make_inputs(run, &in, kc->kind, units[i] * unit_of(kc->kind), fill);
+            make_inputs(run, &in, kc, units[i] * unit_of(kc), fill);
             check_shape(run, kc, &in);
             free_inputs(run, &in);
         }
@@ -296,7 +327,7 @@ static void check_one(check_run *run, const void *ctx)
     static void case_##slot(check_run *run, const char *name, uint32_t isa, int exact,             \
                             llrti_gemm_fn *fn)                                                     \
     {                                                                                              \
-        const kernel_case kc = {kind_, exact, fn, ref_};                                           \
+        const kernel_case kc = {kind_, exact, (isa & LLRTI_ISA_AMX) != 0, fn, ref_};               \
         check_kernel(run, name, isa, check_one, &kc);                                              \
     }
 CASE(gemm_f32, F32, llrtk_gemm_f32_f32_f32_ref)

@@ -91,7 +91,26 @@ typedef struct act_case {
     llrti_act_fn *run, *ref;
     size_t unit, block,
         block_bytes; /* k_pad is a multiple of unit; a column's block values take block_bytes */
+    int is_amx;      /* the columns of 32 k lie one after the other */
 } act_case;
+
+/* What an AMX panel must be: put together from the columns packed alone by ref. */
+static void act_amx_expected(check_run *run, const act_case *ac, const float *x, size_t stride,
+                             size_t k, size_t k_pad, uint32_t n_col, uint8_t *to)
+{
+    const size_t values = ac->block == 32 ? 32 : 64, block = 32 / ac->block * ac->block_bytes;
+    uint8_t *const alone = check_alloc(run, k_pad / 32 * block, 0);
+    for (size_t j = 0; j < n_col; j++) {
+        ac->ref(x + j * stride, stride, k, k_pad, 1, alone);
+        for (size_t b = 0; b < k_pad / 32; b++) {
+            uint8_t *const at = to + b * n_col * block;
+            memcpy(at + j * values, alone + b * block, values);
+            for (size_t i = values; i < block; i += 4)
+                memcpy(at + i * n_col + j * 4, alone + b * block + i, 4);
+        }
+    }
+    check_free(run, alone);
+}
 
 static void check_act(check_run *run, const void *ctx)
 {
@@ -101,8 +120,8 @@ static void check_act(check_run *run, const void *ctx)
         const size_t k = sizes[s], k_pad = (k + ac->unit - 1) / ac->unit * ac->unit, stride = k + 5;
         const size_t column = k_pad / ac->block * ac->block_bytes;
         for (int fill = 0; fill < CHECK_N_FILL + 1; fill++) {
-            float *const x = check_alloc(run, stride * NR * 4, 4);
-            check_fill(run, fill % CHECK_N_FILL, x, stride * NR);
+            float *const x = check_alloc(run, stride * LLRTI_GEMM_AMX_NR * 4, 4);
+            check_fill(run, fill % CHECK_N_FILL, x, stride * LLRTI_GEMM_AMX_NR);
             if (fill == CHECK_N_FILL &&
                 ac->block == 32) { /* what can't be quantised, and an exact tie */
                 x[0] = llrti_bits_float(0x7f800000u);
@@ -110,10 +129,14 @@ static void check_act(check_run *run, const void *ctx)
                 x[2 * stride] = 127.0f;
                 if (k > 2) x[2 * stride + 1] = 0.5f, x[2 * stride + 2] = 1.5f;
             }
-            for (uint32_t n_col = 1; n_col <= NR; n_col++) {
+            for (uint32_t n_col = 1; n_col <= (ac->is_amx ? (uint32_t)LLRTI_GEMM_AMX_NR : NR);
+                 n_col++) {
                 uint8_t *const expected = check_alloc(run, column * n_col, 4);
                 uint8_t *const found = check_alloc(run, column * n_col, 8);
-                ac->ref(x, stride, k, k_pad, n_col, expected);
+                if (ac->is_amx)
+                    act_amx_expected(run, ac, x, stride, k, k_pad, n_col, expected);
+                else
+                    ac->ref(x, stride, k, k_pad, n_col, expected);
                 ac->run(x, stride, k, k_pad, n_col, found);
                 check_same_bytes(run, expected, found, column * n_col, "activations");
                 check_free(run, expected);
@@ -139,7 +162,9 @@ static void check_act(check_run *run, const void *ctx)
 #define ACT(slot, unit, block, bytes)                                                              \
     static void case_##slot(check_run *run, const char *name, uint32_t isa, llrti_act_fn *fn)      \
     {                                                                                              \
-        const act_case c = {fn, llrtk_##slot##_ref, unit, block, bytes};                           \
+        const int is_amx = (isa & LLRTI_ISA_AMX) != 0;                                             \
+        const act_case c = {                                                                       \
+            fn, llrtk_##slot##_ref, is_amx && unit < 32 ? 32 : unit, block, bytes, is_amx};        \
         check_kernel(run, name, isa, check_act, &c);                                               \
     }
 EXPAND(expand_bf16_f32, 0, 0)

@@ -202,8 +202,10 @@ static void assert_close(const fixture *f, const llrti_linear *linear, const flo
             if (linear->act == LLRTI_LINEAR_ACT_BF16) bound += 0x1p-7 * magnitude;
             const double error = fabs(out[r * (f->m + 3) + i] - sum);
             if (!(error <= bound))
-                fail_msg("%s k %zu m %zu: row %zu output %zu is %g, expected %g within %g",
-                         f->format->name, f->k, f->m, r, i, out[r * (f->m + 3) + i], sum, bound);
+                fail_msg(
+                    "%s act %u isa %x k %zu m %zu: row %zu output %zu is %g, expected %g within %g",
+                    f->format->name, linear->act, linear->kernels->isa, f->k, f->m, r, i,
+                    out[r * (f->m + 3) + i], sum, bound);
         }
     }
 }
