@@ -9,7 +9,7 @@ import json
 import pathlib
 import sys
 
-from make_corpus import SEPARATOR, entry, gguf, meta, safetensors
+from make_corpus import F32, SEPARATOR, entry, gguf, meta, safetensors
 
 D, HEADS, KV, FF, VOCAB, LAYERS, POSITIONS = 4, 2, 1, 6, 5, 2, 8
 DECODER = {
@@ -132,9 +132,71 @@ def seeds():
         yield f"{kind}_new_hf", hf_model("llama", llama, rope_parameters={**options, "rope_theta": 5e5})
     yield "layer_types_hf", hf_model("qwen2", decoder("hf", "qwen2"), use_sliding_window=True, sliding_window=3,
                                      layer_types=["full_attention", "sliding_attention"])
+    scaling = {"factor": 4.0, "original_max_position_embeddings": 4, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    for name, options in {
+            "llama3_between": {"rope_type": "llama3", **scaling, "original_max_position_embeddings": 8192,
+                               "low_freq_factor": 0.5, "high_freq_factor": 5000.0},
+            "llama3_order": {"rope_type": "llama3", **scaling, "high_freq_factor": 0.5},
+            "yarn_beta": {"rope_type": "yarn", **scaling, "beta_fast": 0}, "yarn_derived": {"rope_type": "yarn", "beta_fast": 8},
+            "factor_zero": {"rope_type": "linear", "factor": 0}, "factor_tiny": {"rope_type": "linear", "factor": 1e-300},
+            "no_factor": {"rope_type": "linear"}, "long_short": {"rope_type": "longrope", **scaling, "short_factor": [1, 2]},
+            "long_element": {"rope_type": "longrope", **scaling, "short_factor": ["x"], "long_factor": [1.0]},
+            "long_none": {"rope_type": "longrope", **scaling, "short_factor": [None], "long_factor": [1.0]},
+            "mrope": {"rope_type": "default", "mrope_section": [1, 1, 2]},
+            "attention_zero": {"rope_type": "yarn", **scaling, "attention_factor": 0}, "type_number": {"rope_type": 3},
+            "type_list": {"rope_type": ["linear"]}, "null": {"rope_type": None, "type": "linear", "factor": None}}.items():
+        yield f"{name}_hf", hf_model("llama", llama, rope_scaling=options)
+    # 16 elements a head, so that frequencies spread, and positions beyond the original context.
+    wide = [(name, tuple(32 if d == D else 16 if d == D // HEADS else d for d in dims)) for name, dims in llama]
+    for kind in ("dynamic", "llama3", "yarn"):
+        options = {**scaling, "rope_type": kind, "original_max_position_embeddings": 1024}
+        for n_ctx in (1024, 65536):
+            yield f"{kind}_wide{n_ctx}_hf", hf_model("llama", wide, hidden_size=32, head_dim=16, rope_scaling=options,
+                                                     max_position_embeddings=n_ctx)
+    yield "layer_parameters_hf", hf_model("llama", llama, rope_parameters={"full_attention": {"rope_type": "default"}})
+    yield "partial_hf", hf_model("llama", llama, partial_rotary_factor=0.3)
+    yield "no_config_hf", b"[]" + hf_model("llama", llama)[2:].partition(b"}")[2]
+    yield "config_list_hf", b"[]" + SEPARATOR + hf_model("llama", llama).partition(SEPARATOR)[2]
+    qwen = decoder("hf", "qwen2")
+    for name, options in {"types_short": {"layer_types": ["full_attention"]}, "types_window": {"layer_types": ["sliding_attention"] * 2,
+                          "sliding_window": None}, "types_unknown": {"layer_types": ["full_attention", "linear_attention"]},
+                          "types_number": {"layer_types": [1, 2]}}.items():
+        yield f"{name}_hf", hf_model("qwen2", qwen, **{"use_sliding_window": True, "sliding_window": 3, **options})
+    for name, tensor in {"freqs_length": ("rope_freqs.weight", 0, (3,), None, bytes(12)),
+                         "freqs_zero": ("rope_freqs.weight", 0, (1,), None, bytes(4)),
+                         "freqs_type": ("rope_freqs.weight", 1, (2,), None, bytes(4))}.items():
+        yield name, gguf_model("llama", decoder("gguf", "llama"), (), [tensor])
+    flat = decoder("gguf", "llama")
+    for name, kind, v in (("rope.dimension_count", 4, 1), ("rope.dimension_count", 4, 99), ("attention.key_length", 4, 4096),
+                          ("attention.clamp_kqv", 6, 1.0), ("attention.head_count", 4, 3), ("rope.scaling.type", 8, "longrope"),
+                          ("rope.scaling.attn_factor", 6, 0.0), ("rope.scaling.yarn_ext_factor", 6, -1.0),
+                          ("rope.scaling.type", 4, 7)):
+        whole = gguf_model("llama", flat, [(name, kind, v)], without="llama." + name)
+        yield f"with_{name}_{v}", whole
+    for kind, v, tag in ((9, [2, 1], "differs"), (9, [2], "one"), (9, [], "none")):
+        yield f"heads_{tag}", gguf_model("llama", flat, metas=[meta("llama.attention.head_count", kind, v, 4)],
+                                         without="llama.attention.head_count")
+    yield "heads_text", gguf_model("llama", flat, metas=[meta("llama.block_count", 9, ["a", "b"], 8)], without="llama.block_count")
+    yield "no_eps", gguf_model("llama", flat, without="llama.attention.layer_norm_rms_epsilon")
+    yield "no_architecture", gguf((), [F32])
+    yield "architecture_long", gguf([meta("general.architecture", 8, "x" * 70)], [F32])
+    for kind, block, n, tag in ((24, 1, 1, "i8"), (2, 32, 18, "q4")):
+        spoiled = [t for t in flat if t[0] != "blk.0.attn_q.weight"]
+        size = D * D * n // block or n
+        yield f"weight_{tag}", gguf_model("llama", spoiled, (), [("blk.0.attn_q.weight", kind, (D, D) if block == 1 else (32, 1),
+                                                                   None, bytes(size))])
+        norms = [t for t in flat if t[0] != "output_norm.weight"]
+        yield f"norm_{tag}", gguf_model("llama", norms, (), [("output_norm.weight", kind, (D,) if block == 1 else (32,), None,
+                                                                bytes(D if block == 1 else 18))])
+    gpt = [t for t in gpt2("gguf") if t[0] != "blk.0.attn_qkv.weight"]
+    yield "gpt2_narrow", gguf_model("gpt2", gpt, (), [("blk.0.attn_qkv.weight", 0, (D, D), None, bytes(4 * D * D))])
+    yield "gpt2_heads_hf", hf_model("gpt2", gpt2("hf"), num_attention_heads=3)
     for name, options in {"act": {"hidden_act": "gelu"}, "act_bad": {"hidden_act": "x"}, "unknown": {"model_type": "x"},
                           "gptq": {"quantization_config": {"quant_method": "gptq"}}, "heads": {"num_attention_heads": 3},
-                          "zero": {"hidden_size": 0}, "string": {"rms_norm_eps": "x"}}.items():
+                          "zero": {"hidden_size": 0}, "string": {"rms_norm_eps": "x"},
+                          "object": {"num_hidden_layers": {}}, "null": {"head_dim": None, "sliding_window": None},
+                          "no_type": {"model_type": None}, "act_number": {"hidden_act": 1}, "long_type": {"model_type": "x" * 80},
+                          "kv": {"num_key_value_heads": 5}, "cross": {"add_cross_attention": True}}.items():
         yield f"{name}_hf", hf_model("llama", llama, **options)
 
 

@@ -11,6 +11,8 @@ import os
 import struct
 import sys
 
+from make_corpus import SEPARATOR
+
 OUT = sys.argv[1]
 DATA = sys.argv[2] if len(sys.argv) > 2 else ""
 TEXTS = ["", "ab ab  abc x", "a\n\n b 1234 it's We'LL \u00e9e\u0301 \u4e2d\u6587 \u0661 \U0001f44d!?` \u00a0\u3000 x",
@@ -180,10 +182,28 @@ bad = [gguf(spm_keys(model=None)), gguf(spm_keys(model=(8, "bert"))), gguf(spm_k
        spm_document(pre_tokenizer={"type": "Metaspace", "replacement": "_"}),
        spm_document(pre_tokenizer={"type": "Metaspace", "prepend_scheme": "?"}),
        spm_document(pre_tokenizer=sequence({"type": "Metaspace"}, {"type": "Digits"}))]
-# Long enough for the cache of words and for the heap.
-LONG = b"ab abc a \xff \xe4\xb8\xad cab 12, it's  x\n" * 1000
-for text in RAW + [LONG, b"a" * 3000]:
+# Long enough for the heap; with switches 255 the target repeats a text until the cache of words is used.
+for text in RAW + [b"ab abc a \xff \xe4\xb8\xad cab 12, it's  x\n" * 80, b"a" * 3000]:
     emit(text, 0, b"")
+emit(b"ab abc a \xff \xe4\xb8\xad cab 12, it's  x sesquipedalian\n", 255, b"")
+emit("".join(chr(c) for c in range(0x21, 0x2000, 7)).encode(), 0, b"")
+# Words beyond the length that is scanned, with merges that compete.
+PYRAMID = {"vocab": {"a": 0, "b": 1, "ab": 2, "aa": 3, "abab": 4, "aaaa": 5, "ba": 6},
+           "merges": ["a b", "a a", "ab ab", "aa aa", "b a", "a b"]}
+for text in (b"ab" * 200, b"aab" * 200, b"a" * 501, b"abba" * 100 + b" " + b"baab" * 60):
+    emit(text, 0, document(model=model(**PYRAMID)))
+    emit(text, 13 << 3, document(model=model(**PYRAMID)))
+# Files by their path, and folders.
+CONFIG = b'{"model_type":"llama","bos_token_id":9,"eos_token_id":[7,9],"vocab_size":40,"pad_token_id":1}'
+SETTINGS = b'{"bos_token":"<s>","eos_token":{"content":"<|im_end|>"},"unk_token":null,"add_bos_token":true,"add_eos_token":true}'
+for file in (good[0], document(), document()[:-30], b"{}", gguf(bpe_keys("gpt-2"))[:60]):
+    emit(RAW[3], 31 << 3 | 3, file)
+for parts in ([document(), CONFIG], [document(), CONFIG, b'{"eos_token_id":8,"bos_token_id":-1}', SETTINGS],
+              [spm_document(), CONFIG, b"{}", SETTINGS], [document()[:50], CONFIG], [document(), b"{"], [b"{}", CONFIG],
+              [document(), b'{"vocab_size":2,"bos_token_id":99}'], [document(), b'{"vocab_size":-1}', b"[]", b'{"eos_token":3}'],
+              [document(), b'{"vocab_size":99999999999}', b'{"eos_token_id":["x",1.5]}', b'{"bos_token":"?","add_bos_token":1}']):
+    emit(RAW[3], 3, SEPARATOR.join(parts))
+    emit(RAW[3], 9 << 3 | 3, SEPARATOR.join(parts))
 for file in good:
     emit_all(file)
     for fail_at in (1, 2, 3, 5, 8, 13, 21, 30):

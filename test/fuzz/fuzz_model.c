@@ -46,33 +46,64 @@ static void check_model(llrti_mem *mem, const llrti_model *m)
     llrti_stages_free(mem, stages, n_stage);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Fails request number fail_at. */
+typedef struct failing_heap {
+    size_t n_call, fail_at;
+} failing_heap;
+
+static void *take(void *ctx, size_t size, size_t align, llrt_memory kind)
 {
-    fuzz_parts parts;
+    failing_heap *const heap = ctx;
+    void *ptr = NULL;
+    (void)kind;
+    if (++heap->n_call == heap->fail_at) return NULL;
+    return posix_memalign(&ptr, align, size ? size : 1) == 0 ? ptr : NULL;
+}
+
+static void give(void *ctx, void *ptr, size_t size, size_t align, llrt_memory kind)
+{
+    (void)ctx, (void)size, (void)align, (void)kind;
+    free(ptr);
+}
+
+/* fail_at 0: never. Returns the number of requests for memory. */
+static size_t open_model(fuzz_parts *parts, const char *path, size_t fail_at)
+{
+    failing_heap heap = {0, fail_at};
+    const llrt_allocator hooks = {take, give, &heap};
     llrti_mem mem;
     llrt_source source;
     llrti_model_file *file;
     llrti_model *model;
     llrt_error err = LLRT_ERROR_INIT;
-    const bool is_gguf = size >= 4 && memcmp(data, "GGUF", 4) == 0;
-    const char *const path = is_gguf ? "m.gguf" : "m/model.safetensors";
-    fuzz_divide(&parts, data, size);
-    parts.part[0].name = is_gguf ? path : "m/config.json";
-    if (!is_gguf && parts.n_part > 1) parts.part[1].name = path;
-    llrti_mem_init(&mem, NULL);
-    fuzz_source(&parts, &source);
+    llrti_mem_init(&mem, &hooks);
+    fuzz_source(parts, &source);
     const llrti_model_file_options options = {.source = &source};
     if (llrti_model_file_open(&mem, path, &options, &file, &err) == LLRT_OK) {
         const llrt_status status = llrti_model_create(&mem, file, 0, &model, &err);
         FUZZ_CHECK((status == LLRT_OK) == (model != NULL));
         FUZZ_CHECK(status != LLRT_ERR_INTERNAL);
-        if (model)
+        if (model && !fail_at)
             check_model(&mem, model);
-        else
+        else if (!model)
             FUZZ_CHECK(err.status == status && err.text[0] && err.file[0]);
         llrti_model_free(model);
         llrti_model_file_close(file);
     }
-    FUZZ_CHECK(atomic_load(&mem.total_live) == 0 && parts.n_open == 0);
+    FUZZ_CHECK(atomic_load(&mem.total_live) == 0 && parts->n_open == 0);
+    return heap.n_call;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_parts parts;
+    const bool is_gguf = size >= 4 && memcmp(data, "GGUF", 4) == 0;
+    const char *const path = is_gguf ? "m.gguf" : "m/model.safetensors";
+    fuzz_divide(&parts, data, size);
+    parts.part[0].name = is_gguf ? path : "m/config.json";
+    if (!is_gguf && parts.n_part > 1) parts.part[1].name = path;
+    /* Then one allocation fails, another one for each size. */
+    const size_t n_call = open_model(&parts, path, 0);
+    if (n_call) open_model(&parts, path, 1 + size % n_call);
     return 0;
 }

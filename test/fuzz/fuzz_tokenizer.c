@@ -2,11 +2,13 @@
 /*
  * Fuzz target: opens a tokenizer from arbitrary bytes and uses it on arbitrary text.
  *
- * Input: two bytes length of the text, one byte of switches, the text, then a GGUF or a
- * tokenizer.json. Switches: bits 0 and 1 encode flags, bit 2 decode flag, bits 3 to 7 when not 0
- * the allocation that fails. Without a file two built-in tokenizers are used, for which text
- * must come back as it was. Whatever happens, no memory may be left and streams give valid UTF-8
- * only.
+ * Input: two bytes length of the text, one byte of switches, the text, then a GGUF, a
+ * tokenizer.json or the four JSON files of a folder, separated by "\n#file\n". Switches: bits 0
+ * and 1 encode flags, bit 2 decode flag, bits 3 to 7 when not 0 the allocation that fails; 31
+ * there instead means that a single file is opened by its path. Without a file two built-in
+ * tokenizers are used, for which text must come back as it was; with all switches set on the text
+ * repeated until it is long enough for the cache of words. Whatever happens, no memory may be left
+ * and streams give valid UTF-8 only.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +16,8 @@
 
 #include <llrt/tokenizer.h>
 
+#include "fuzz_support.h"
 #include "utf8.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -142,25 +143,55 @@ static size_t write_builtin(char *out, size_t room, bool is_spm)
     return n;
 }
 
-static void open_and_use(const void *file, size_t n_file, const char *text, size_t n_text,
-                         uint8_t switches, bool is_exact)
+typedef struct job {
+    const void *file;
+    size_t n_file;
+    const char *text;
+    size_t n_text;
+    uint8_t switches;
+    bool is_exact; /* a built-in tokenizer: opening succeeds, text comes back */
+} job;
+
+#define BY_PATH 31 /* in place of the allocation that fails */
+
+static llrt_status open_job(const job *j, fuzz_parts *parts, const llrt_allocator *hooks,
+                            llrt_tokenizer **out, llrt_error *err)
 {
-    budget b = {.fail_at = is_exact ? 0 : switches >> 3};
-    const llrt_allocator hooks = {take, give, &b};
+    static const char *const names[] = {"m/tokenizer.json", "m/config.json",
+                                        "m/generation_config.json", "m/tokenizer_config.json"};
     llrt_tokenizer_options options;
+    llrt_source source;
+    llrt_tokenizer_options_init(&options, sizeof options);
+    options.allocator = hooks;
+    fuzz_divide(parts, j->file, j->n_file);
+    if (j->is_exact || (parts->n_part == 1 && j->switches >> 3 != BY_PATH))
+        return llrt_tokenizer_open_memory(j->file, j->n_file, &options, out, err);
+    for (size_t i = 0; i < parts->n_part; i++) parts->part[i].name = i < 4 ? names[i] : NULL;
+    fuzz_source(parts, &source);
+    options.source = &source;
+    if (parts->n_part > 1) return llrt_tokenizer_open("m", &options, out, err);
+    const bool is_gguf = j->n_file >= 4 && memcmp(j->file, "GGUF", 4) == 0;
+    parts->part[0].name = is_gguf ? "t.gguf" : "t.json";
+    return llrt_tokenizer_open(parts->part[0].name, &options, out, err);
+}
+
+static void open_and_use(const job *j)
+{
+    const uint8_t fail_at = j->switches >> 3;
+    budget b = {.fail_at = j->is_exact || fail_at == BY_PATH ? 0 : fail_at};
+    const llrt_allocator hooks = {take, give, &b};
     llrt_tokenizer *t;
     llrt_error err = LLRT_ERROR_INIT;
-    llrt_tokenizer_options_init(&options, sizeof options);
-    options.allocator = &hooks;
-    const llrt_status status = llrt_tokenizer_open_memory(file, n_file, &options, &t, &err);
-    CHECK(!is_exact || status == LLRT_OK);
+    fuzz_parts parts;
+    const llrt_status status = open_job(j, &parts, &hooks, &t, &err);
+    CHECK(!j->is_exact || status == LLRT_OK);
     CHECK((t != NULL) == (status == LLRT_OK) && (status == LLRT_OK || err.text[0]));
     if (t) {
-        use(t, text, n_text, switches, is_exact);
+        use(t, j->text, j->n_text, j->switches, j->is_exact);
         inspect(t);
         llrt_tokenizer_free(t);
     }
-    CHECK(b.live == 0);
+    CHECK(b.live == 0 && parts.n_open == 0);
 }
 
 static bool has_block(const char *text, size_t n, const char *what, size_t n_what)
@@ -169,6 +200,20 @@ static bool has_block(const char *text, size_t n, const char *what, size_t n_wha
         if (memcmp(text + i, what, n_what) == 0) return true;
     return false;
 }
+
+static void use_builtin(const char *text, size_t n_text, uint8_t switches)
+{
+    char json[8192];
+    job j = {.file = json, .text = text, .n_text = n_text, .switches = switches, .is_exact = true};
+    j.n_file = write_builtin(json, sizeof json, false);
+    open_and_use(&j);
+    /* SentencePiece can't tell U+2581 from a space. */
+    if (has_block(text, n_text, "\xe2\x96\x81", 3)) return;
+    j.n_file = write_builtin(json, sizeof json, true);
+    open_and_use(&j);
+}
+
+#define LONG_TEXT ((size_t)40 << 10)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -180,14 +225,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (n_text > size) n_text = size;
     const char *const text = (const char *)data;
     if (size > n_text) {
-        open_and_use(data + n_text, size - n_text, text, n_text, switches, false);
-        return 0;
+        open_and_use(
+            &(job){data + n_text, size - n_text, text, n_text, switches, .is_exact = false});
+    } else if (switches == 0xff && n_text > 0) {
+        char *const repeated = malloc(LONG_TEXT);
+        CHECK(repeated);
+        for (size_t i = 0; i < LONG_TEXT; i++) repeated[i] = text[i % n_text];
+        use_builtin(repeated, LONG_TEXT, 3);
+        free(repeated);
+    } else {
+        use_builtin(text, n_text, switches & 3u);
     }
-    char json[8192];
-    open_and_use(json, write_builtin(json, sizeof json, false), text, n_text, switches & 3u, true);
-    /* SentencePiece can't tell U+2581 from a space. */
-    if (!has_block(text, n_text, "\xe2\x96\x81", 3))
-        open_and_use(json, write_builtin(json, sizeof json, true), text, n_text, switches & 3u,
-                     true);
     return 0;
 }
