@@ -214,12 +214,21 @@ typedef struct llrt_memory_use {
 
 /* ---- Steps ---------------------------------------------------------------------------------- */
 
+/** What a select entry wants beside the candidates; each costs a pass over the logits. */
+typedef uint32_t llrt_select_wants;
+enum {
+    LLRT_SELECT_LOG_SUM_EXP = 1,    /**< llrt_select_result.log_sum_exp */
+    LLRT_SELECT_RAW_LOG_SUM_EXP = 2 /**< llrt_select_result.raw_log_sum_exp */
+};
+
 /** What to choose from a row of logits on the device. Work is done in this order. */
 typedef struct llrt_select {
     uint32_t out_row;         /**< index among the wanted rows */
     uint32_t n_best;          /**< 1 to LLRT_SELECT_MAX */
     uint32_t n_bias, n_penalty, n_subtract;
     float repetition, frequency, presence; /**< 1, 0, 0 without penalties */
+    llrt_select_wants wants;
+    uint32_t reserved;           /**< 0 */
     const int32_t *bias_token;   /**< (n_bias) distinct ids, ascending: logit += bias */
     const float *bias;
     const int32_t *penalty_token; /**< (n_penalty) distinct ids: logit is divided (above 0) or multiplied (else) by repetition, */
@@ -233,7 +242,7 @@ typedef struct llrt_select_result {
     uint32_t n;          /**< candidates, n_best at most */
     int32_t *token;      /**< room for n_best, given by the caller; by logit descending, then id ascending */
     float *logit;        /**< after all modifications */
-    double log_sum_exp;  /**< over all modified logits */
+    double log_sum_exp;  /**< over all modified logits; undefined when it was not wanted, as the next */
     double raw_log_sum_exp; /**< over the logits as computed */
 } llrt_select_result;
 

@@ -304,6 +304,8 @@ static void prepare_sampling(llrt_session *session, llrt_sampler *sampler)
     if (llrti_sampler_needs_logits(sampler) || p.n_best == 0) return;
     work->has_select = true;
     work->select = (llrt_select){
+        .wants = (p.want_log_sum_exp ? LLRT_SELECT_LOG_SUM_EXP : 0u) |
+                 (p.want_raw_log_sum_exp ? LLRT_SELECT_RAW_LOG_SUM_EXP : 0u),
         .n_best = p.n_best,
         .n_bias = p.n_bias,
         .n_penalty = p.n_penalty,

@@ -341,8 +341,9 @@ static void test_select_takes_the_best(void **state)
     float logit[2][5], logits[2][256];
     const llrt_step_seq entry = {0, 5, 0, 1, (const uint32_t[]){3}};
     const uint32_t out_row[2] = {1, 4};
-    const llrt_select select[2] = {{.out_row = 1, .n_best = 5, .repetition = 1},
-                                   {.out_row = 0, .n_best = 3, .repetition = 1}};
+    const llrt_select select[2] = {
+        {.out_row = 1, .n_best = 5, .repetition = 1, .wants = LLRT_SELECT_LOG_SUM_EXP},
+        {.out_row = 0, .n_best = 3, .repetition = 1, .wants = LLRT_SELECT_LOG_SUM_EXP}};
     llrt_select_result result[2] = {{.token = best[0], .logit = logit[0]},
                                     {.token = best[1], .logit = logit[1]}};
     const llrt_step_desc step = {.struct_size = sizeof step,
