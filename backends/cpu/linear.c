@@ -468,55 +468,83 @@ static llrti_gemm_fn *kernel_of(const llrti_linear *linear)
     }
 }
 
-/* Multiplies one range of K of up to 4 groups, in place or converted, with all columns of the block. */
-static void multiply_columns(run *r, const block *b, llrti_gemm_args *args, size_t k_begin)
+/* Multiplies columns from `col` on, one panel, with the groups of `args`; k_begin is a multiple of the padding. */
+static bool multiply_panel(run *r, const block *b, llrti_gemm_args *args, size_t col,
+                           size_t k_begin)
 {
-    llrti_gemm_fn *const gemm = kernel_of(b->linear);
-    const size_t offset =
-        act_column_bytes(b->linear->act, k_begin); /* k_begin is a multiple of the padding */
-    float *const c = args->c;
-    for (size_t col = b->col_begin; col < b->col_end; col += r->n_col_max) {
-        args->n_col = (uint32_t)LLRTI_MIN(b->col_end - col, r->n_col_max);
-        args->x = (const uint8_t *)r->job->packed + col * r->column_bytes + offset * args->n_col;
-        args->c = c + (col - b->col_begin) * b->c_stride;
-        if (poll(r)) return;
-        gemm(args);
+    args->n_col = (uint32_t)LLRTI_MIN(b->col_end - col, r->n_col_max);
+    args->x = (const uint8_t *)r->job->packed + col * r->column_bytes +
+              act_column_bytes(b->linear->act, k_begin) * args->n_col;
+    if (poll(r)) return false;
+    kernel_of(b->linear)(args);
+    return true;
+}
+
+static llrti_gemm_args group_args(const block *b, size_t g, size_t k, size_t n_k)
+{
+    llrti_gemm_args args = {0};
+    args.n_group = (uint32_t)LLRTI_MIN(b->n_group - g, (size_t)LLRTI_GEMM_MAX_GROUP);
+    args.k = n_k;
+    args.c_stride = b->c_stride;
+    args.accumulate = k != 0;
+    return args;
+}
+
+static float *output_of(const block *b, size_t g, size_t col)
+{
+    return b->c + (col - b->col_begin) * b->c_stride + g * MR;
+}
+
+/* In place: a panel of columns meets all groups of the block while it is in L1, the block's weights stay in L2. */
+static void multiply_direct(run *r, const block *b)
+{
+    const llrti_linear *const linear = b->linear;
+    for (size_t k = 0; k < linear->k_pad; k += b->k_block) {
+        const size_t n_k = LLRTI_MIN(linear->k_pad - k, b->k_block);
+        for (size_t col = b->col_begin; col < b->col_end; col += r->n_col_max) {
+            for (size_t g = 0; g < b->n_group; g += LLRTI_GEMM_MAX_GROUP) {
+                llrti_gemm_args args = group_args(b, g, k, n_k);
+                args.w_stride = linear->group_bytes;
+                args.w = (const uint8_t *)linear->data +
+                         (b->group_begin + g) * linear->group_bytes +
+                         panel_bytes(linear->storage, k);
+                args.c = output_of(b, g, col);
+                if (!multiply_panel(r, b, &args, col, k)) return;
+            }
+        }
+    }
+}
+
+/* Through the scratch: a converted tile of up to 4 groups meets all columns. */
+static void multiply_converted(run *r, const block *b)
+{
+    const llrti_linear *const linear = b->linear;
+    const size_t longest = round_up(LLRTI_MIN(b->k_block, linear->k_pad), 2);
+    const size_t tile_stride = panel_bytes(panel_of(linear), longest);
+    uint8_t *const tile = b->scratch;
+    float *const rows = (float *)(void *)(b->scratch + TILE_BYTES);
+    for (size_t k = 0; k < linear->k_pad; k += b->k_block) {
+        for (size_t g = 0; g < b->n_group; g += LLRTI_GEMM_MAX_GROUP) {
+            llrti_gemm_args args = group_args(b, g, k, LLRTI_MIN(linear->k_pad - k, b->k_block));
+            if (poll(r)) return;
+            for (uint32_t i = 0; i < args.n_group; i++)
+                convert(linear, b->group_begin + g + i, k, args.k, rows, tile + i * tile_stride);
+            args.w = tile;
+            args.w_stride = tile_stride;
+            for (size_t col = b->col_begin; col < b->col_end; col += r->n_col_max) {
+                args.c = output_of(b, g, col);
+                if (!multiply_panel(r, b, &args, col, k)) return;
+            }
+        }
     }
 }
 
 static void multiply_block(run *r, const block *b)
 {
-    const llrti_linear *const linear = b->linear;
-    const bool direct = is_direct(linear);
-    const size_t step = b->k_block;
-    const size_t tile_stride =
-        panel_bytes(panel_of(linear), round_up(LLRTI_MIN(step, linear->k_pad), 2));
-    uint8_t *const tile = b->scratch;
-    float *const rows = (float *)(void *)(b->scratch + TILE_BYTES);
-    for (size_t k = 0; k < linear->k_pad; k += step) {
-        for (size_t g = 0; g < b->n_group; g += LLRTI_GEMM_MAX_GROUP) {
-            llrti_gemm_args args = {0};
-            const size_t group = b->group_begin + g;
-            args.n_group = (uint32_t)LLRTI_MIN(b->n_group - g, (size_t)LLRTI_GEMM_MAX_GROUP);
-            args.k = LLRTI_MIN(linear->k_pad - k, step);
-            args.c = b->c + g * MR;
-            args.c_stride = b->c_stride;
-            args.accumulate = k != 0;
-            if (direct) {
-                args.w_stride = linear->group_bytes;
-                args.w = (const uint8_t *)linear->data + group * linear->group_bytes +
-                         panel_bytes(linear->storage, k);
-            } else {
-                if (poll(r)) return;
-                for (uint32_t i = 0; i < args.n_group; i++)
-                    convert(linear, group + i, k, args.k, rows, tile + i * tile_stride);
-                args.w = tile;
-                args.w_stride = tile_stride;
-            }
-            multiply_columns(r, b, &args, k);
-            if (atomic_load_explicit(&r->is_cancelled, memory_order_relaxed)) return;
-        }
-    }
+    if (is_direct(b->linear))
+        multiply_direct(r, b);
+    else
+        multiply_converted(r, b);
 }
 
 static void add_bias(const block *b, const float *bias)
@@ -601,6 +629,12 @@ static void split(run *r, uint32_t n_worker)
             per_task = round_up(n_group * job->n_weight / wanted, LLRTI_GEMM_MAX_GROUP);
             per_task = LLRTI_MIN(LLRTI_MAX(per_task, (size_t)LLRTI_GEMM_MAX_GROUP), (size_t)64);
         }
+        if (n_panel > 1 &&
+            is_direct(linear)) { /* the more rows, the less often the columns are read */
+            per_task = round_up(n_block4 * 4 * n_chunk / LLRTI_MAX(wanted / 2, (size_t)1),
+                                LLRTI_GEMM_MAX_GROUP);
+            per_task = LLRTI_MIN(LLRTI_MAX(per_task, (size_t)LLRTI_GEMM_MAX_GROUP), (size_t)16);
+        }
         p->group_per_task = (uint32_t)per_task;
         p->n_block = (uint32_t)((n_group + per_task - 1) / per_task);
         p->task_begin = r->n_task;
@@ -609,8 +643,7 @@ static void split(run *r, uint32_t n_worker)
         if (!is_direct(linear)) {
             p->k_block = n_panel > 1 ? KB : KB_FEW;
         } else if (n_panel > 1) {
-            const size_t bytes =
-                panel_bytes(linear->storage, round_up(linear->k, 64)) * LLRTI_GEMM_MAX_GROUP;
+            const size_t bytes = panel_bytes(linear->storage, round_up(linear->k, 64)) * per_task;
             const size_t n_pass = (bytes + L2_BYTES - 1) / L2_BYTES;
             p->k_block = round_up((linear->k_pad + n_pass - 1) / n_pass, 64);
         }
