@@ -75,7 +75,7 @@ static llrt_status reserve_vocab(llrt_tokenizer *t, const source_lists *lists, s
 static llrt_status load_vocab(llrt_tokenizer *t, const source_lists *lists, const char *unknown,
                               llrt_error *err)
 {
-    size_t longest;
+    size_t longest = 0; /* Set by reserve_vocab; gcc cannot see that a failure returns. */
     LLRTI_TRY(reserve_vocab(t, lists, &longest, err));
     char *const text = llrti_alloc(t->mem, longest, LLRT_MEMORY_HOST);
     if (!text) return llrti_fail_nomem(err, "a token's text", longest);
