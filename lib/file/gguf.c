@@ -374,7 +374,8 @@ static llrt_status meta_number(const cursor *c, const llrti_directory *directory
         break;
     default:
         return llrti_fail_field(c->err, LLRT_ERR_FORMAT, key,
-                                "found a value of type %d, expected an integer", (int)meta->type);
+                                "found a value of type %s, expected an integer",
+                                llrti_meta_type_name(meta->type));
     }
     if (meta->value.u >= limit) { /* a negative number is a large one here */
         return llrti_fail_field(c->err, LLRT_ERR_FORMAT, key, "found %lld, expected 0 to %llu",
@@ -393,7 +394,8 @@ static llrt_status read_alignment(const cursor *c, const llrti_directory *direct
     if (!meta) return LLRT_OK;
     if (meta->type != LLRTI_META_U32) {
         return llrti_fail_field(c->err, LLRT_ERR_FORMAT, key,
-                                "found a value of type %d, expected 4 (uint32)", (int)meta->type);
+                                "found a value of type %s, expected u32",
+                                llrti_meta_type_name(meta->type));
     }
     const uint64_t value = meta->value.u;
     if (value == 0 || (value & (value - 1)) || value > MAX_ALIGNMENT) {

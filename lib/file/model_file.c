@@ -416,6 +416,19 @@ fail:
 
 /* ---- reading what was opened ---- */
 
+const char *llrti_meta_type_name(llrti_meta_type type)
+{
+    static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                        "bool", "string", "array", "u64", "i64", "f64"};
+    return (size_t)type < LLRTI_COUNT(names) ? names[type] : "?";
+}
+
+void llrti_model_file_blame(const llrti_model_file *file, const char *name, llrt_error *err)
+{
+    char path[MAX_PATH_BYTES];
+    if (join_name(file, name, path, NULL) == LLRT_OK) llrti_error_file(err, path);
+}
+
 llrti_file_kind llrti_model_file_kind(const llrti_model_file *file)
 {
     return file->kind;

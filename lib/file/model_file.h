@@ -65,6 +65,12 @@ typedef struct llrti_model_file_options {
 llrt_status llrti_model_file_open(llrti_mem *mem, const char *path, const llrti_model_file_options *options,
                                   llrti_model_file **out, llrt_error *err);
 
+/** A metadata type's name for messages: "u32", "string", "array" ...; "?" for other numbers. */
+const char *llrti_meta_type_name(llrti_meta_type type);
+
+/** For errors in a file beside the model: adds the path of `name` ("config.json") as the error's file when none is set. */
+void llrti_model_file_blame(const llrti_model_file *file, const char *name, llrt_error *err);
+
 llrti_file_kind llrti_model_file_kind(const llrti_model_file *file);
 const char *llrti_model_file_path(const llrti_model_file *file);
 uint32_t llrti_model_file_n_meta(const llrti_model_file *file); /* GGUF entries; 0 for safetensors */

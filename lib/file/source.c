@@ -212,8 +212,11 @@ static llrt_status finish(llrt_status status, const char *name, const char *what
     } else {
         const llrt_status found = status;
         if (status > 0) status = LLRT_ERR_IO;
-        llrti_fail(err, status, "the source's %s callback returned %d (%s)", what, (int)found,
-                   llrt_status_name(found));
+        if (status == LLRT_ERR_NOT_FOUND)
+            llrti_fail(err, status, "found no file of this name");
+        else
+            llrti_fail(err, status, "the source's %s callback returned %d (%s)", what, (int)found,
+                       llrt_status_name(found));
     }
     llrti_error_file(err, name);
     return status;

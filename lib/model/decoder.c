@@ -52,8 +52,10 @@ llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise
     for (size_t i = 0; i < LLRTI_COUNT(known); i++)
         if (llrti_string_is(name, known[i].name)) return known[i].act;
     char quoted[LLRTI_TEXT_QUOTE_SIZE];
-    llrti_hparams_fail(&b->hp, LLRT_ERR_UNSUPPORTED, LLRTI_HP(ACT), "activation %s is not known",
-                       llrti_text_quote(quoted, sizeof quoted, name.data, name.n));
+    llrti_hparams_fail(
+        &b->hp, LLRT_ERR_UNSUPPORTED, LLRTI_HP(ACT),
+        "activation %s is not known, expected silu, gelu, gelu_new, relu or another of %zu",
+        llrti_text_quote(quoted, sizeof quoted, name.data, name.n), LLRTI_COUNT(known));
     return LLRT_ACT_SILU;
 }
 

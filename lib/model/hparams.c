@@ -210,6 +210,7 @@ void llrti_hparams_fail(llrti_hparams *hp, llrt_status status, const llrti_hpara
                                       hp->is_gguf ? "" : "config.json: ", field, text);
     else
         hp->status = llrti_fail(hp->err, status, "%s", text);
+    if (key && !hp->is_gguf) llrti_model_file_blame(hp->file, "config.json", hp->err);
 }
 
 static value find_value(const llrti_hparams *hp, const llrti_hparam *key)

@@ -86,10 +86,11 @@ static llrt_status check_scaling(const llrti_rope_scaling *s, double n_ctx_origi
             (unsigned)s->n_rot);
     if (!(s->base >= 1.0) || !isfinite(s->base))
         return llrti_fail_field(err, LLRT_ERR_FORMAT, "rope_theta",
-                                "rope: the base is not a number of 1 or more");
+                                "rope: found the base %g, expected a number of 1 or more", s->base);
     if (s->kind != LLRTI_ROPE_PLAIN && !(s->factor > 0.0 && isfinite(s->factor)))
         return llrti_fail_field(err, LLRT_ERR_FORMAT, "factor",
-                                "rope: the scaling factor is not a number above 0");
+                                "rope: found the scaling factor %g, expected a number above 0",
+                                s->factor);
     if ((s->kind == LLRTI_ROPE_LLAMA3 || s->kind == LLRTI_ROPE_YARN || s->kind == LLRTI_ROPE_LONG ||
          s->kind == LLRTI_ROPE_DYNAMIC) &&
         n_ctx_original < 1.0)
@@ -104,7 +105,9 @@ static llrt_status check_scaling(const llrti_rope_scaling *s, double n_ctx_origi
     if (s->kind == LLRTI_ROPE_YARN && !(s->base > 1.0 && s->beta_fast > 0.0 && s->beta_slow > 0.0))
         return llrti_fail_field(
             err, LLRT_ERR_FORMAT, "beta_fast",
-            "rope: yarn needs a base above 1 and beta_fast and beta_slow above 0");
+            "rope: found the base %g, beta_fast %g and beta_slow %g, expected a base above 1 and "
+            "the others above 0 for yarn",
+            s->base, s->beta_fast, s->beta_slow);
     return LLRT_OK;
 }
 
@@ -131,13 +134,17 @@ llrt_status llrti_rope_compute(const llrti_rope_scaling *s, float *inv_freq, flo
         if (s->kind == LLRTI_ROPE_YARN) f = yarn_frequency(s, f, i, low, high);
         if (!(fabs(f) <= FLT_MAX))
             return llrti_fail_field(err, LLRT_ERR_FORMAT, "rope",
-                                    "rope: frequency %u is not a finite number", (unsigned)i);
+                                    "rope: found %g as frequency %u, expected a finite number", f,
+                                    (unsigned)i);
         inv_freq[i] = (float)f;
     }
     const double m = magnitude_of(s, n_ctx_original);
     if (!(m > 0.0 && m <= FLT_MAX))
-        return llrti_fail_field(err, LLRT_ERR_FORMAT, "attention_factor",
-                                "rope: the factor on sine and cosine is not a number above 0");
+        return llrti_fail_field(
+            err, LLRT_ERR_FORMAT, "attention_factor",
+            "rope: found %g as the factor on sine and cosine, expected a number "
+            "above 0",
+            m);
     *magnitude = (float)m;
     return LLRT_OK;
 }

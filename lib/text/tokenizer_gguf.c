@@ -27,9 +27,11 @@ static llrt_status find_array(const llrti_model_file *file, const char *key,
     if (meta->type == LLRTI_META_ARRAY &&
         (meta->element == element || (is_int && meta->element == LLRTI_META_U32)))
         return LLRT_OK;
-    return llrti_fail_field(err, LLRT_ERR_FORMAT, key,
-                            "found type %d of %d, expected an array of type %d", (int)meta->type,
-                            (int)meta->element, (int)element);
+    const bool is_array = meta->type == LLRTI_META_ARRAY;
+    return llrti_fail_field(err, LLRT_ERR_FORMAT, key, "found %s%s, expected an array of %s",
+                            is_array ? "an array of " : "a value of type ",
+                            llrti_meta_type_name(is_array ? meta->element : meta->type),
+                            llrti_meta_type_name(element));
 }
 
 static uint32_t read_u32(const void *array, uint64_t index)
@@ -64,7 +66,8 @@ static llrt_status set_token(llrt_tokenizer *t, uint32_t id, llrti_string text,
                                 "found type %d of token %u, expected 1 to 6", (int)type, id);
     if (score != score)
         return llrti_fail_field(err, LLRT_ERR_FORMAT, KEY("scores"),
-                                "found no number as the score of token %u", id);
+                                "found %g as the score of token %u, expected a number",
+                                (double)score, id);
     const bool is_spm = t->kind == &llrti_kind_spm;
     if (!is_spm && type == LLRT_TOKEN_BYTE) type = LLRT_TOKEN_NORMAL;
     if (type == LLRT_TOKEN_BYTE) {
@@ -194,8 +197,9 @@ static llrt_status read_bool(const llrti_model_file *file, const char *key, bool
     *out = otherwise;
     if (!meta) return LLRT_OK;
     if (meta->type != LLRTI_META_BOOL)
-        return llrti_fail_field(err, LLRT_ERR_FORMAT, key, "found type %d, expected a boolean",
-                                (int)meta->type);
+        return llrti_fail_field(err, LLRT_ERR_FORMAT, key,
+                                "found a value of type %s, expected bool",
+                                llrti_meta_type_name(meta->type));
     *out = meta->value.u != 0;
     return LLRT_OK;
 }
@@ -222,8 +226,9 @@ static llrt_status read_id(const llrt_tokenizer *t, const llrti_model_file *file
         id = meta->value.i == -1 ? UINT32_MAX : (uint64_t)meta->value.i;
         break;
     default:
-        return llrti_fail_field(err, LLRT_ERR_FORMAT, key, "found type %d, expected an integer",
-                                (int)meta->type);
+        return llrti_fail_field(err, LLRT_ERR_FORMAT, key,
+                                "found a value of type %s, expected an integer",
+                                llrti_meta_type_name(meta->type));
     }
     if (id == UINT32_MAX) return LLRT_OK;
     if (id >= t->vocab.n_vocab)
@@ -289,7 +294,8 @@ static llrt_status choose_kind(llrt_tokenizer *t, const llrti_model_file *file, 
         return llrti_fail_field(err, LLRT_ERR_NOT_FOUND, KEY("model"), "the file has no tokenizer");
     if (model->type != LLRTI_META_STRING)
         return llrti_fail_field(err, LLRT_ERR_FORMAT, KEY("model"),
-                                "found type %d, expected a string", (int)model->type);
+                                "found a value of type %s, expected string",
+                                llrti_meta_type_name(model->type));
     if (is_text(model, "llama")) {
         t->kind = &llrti_kind_spm;
         t->has_byte_fallback = true;
@@ -303,7 +309,8 @@ static llrt_status choose_kind(llrt_tokenizer *t, const llrti_model_file *file, 
     const llrti_meta *const pre = llrti_model_file_find_meta(file, KEY("pre"));
     if (pre && pre->type != LLRTI_META_STRING)
         return llrti_fail_field(err, LLRT_ERR_FORMAT, KEY("pre"),
-                                "found type %d, expected a string", (int)pre->type);
+                                "found a value of type %s, expected string",
+                                llrti_meta_type_name(pre->type));
     const llrti_string name = pre ? pre->value.s : (llrti_string){"default", 7};
     if (llrti_pretokenizer_by_name(name.data, name.n, &t->pretokenizer)) return LLRT_OK;
     return llrti_fail_field(

@@ -45,7 +45,7 @@ static llrt_status load_folder(llrt_tokenizer *t, const llrti_model_file *file, 
     llrt_status status = llrti_tokenizer_load_json(t, text, n, err);
     llrti_free(t->mem, text);
     if (status < 0) {
-        llrti_error_file(err, "tokenizer.json");
+        llrti_model_file_blame(file, "tokenizer.json", err);
         return status;
     }
     return llrti_tokenizer_load_config(t, llrti_model_file_json(file, "config.json"),

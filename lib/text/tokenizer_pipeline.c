@@ -43,13 +43,22 @@ static llrt_status fail_unknown(const char *field, const char *found, const char
                             llrti_text_quote(quoted, sizeof quoted, found, strlen(found)), known);
 }
 
+/* The same where what was found has no name: `found` is a description. */
+static llrt_status fail_part(const char *field, const char *found, const char *expected,
+                             llrt_error *err)
+{
+    return llrti_fail_field(err, LLRT_ERR_UNSUPPORTED, field, "found %s, expected %s", found,
+                            expected);
+}
+
 static llrt_status read_replacement(llrt_tokenizer *t, const llrti_json *part, llrt_error *err)
 {
     const llrti_json *const from = llrti_json_get(llrti_json_get(part, "pattern"), "String");
     const llrti_json *const to = llrti_json_get(part, "content");
     if (!from || from->type != LLRTI_JSON_STRING || from->n == 0 || !to ||
         to->type != LLRTI_JSON_STRING)
-        return fail_unknown("normalizer.Replace", "a pattern that is no string", "strings", err);
+        return fail_part("normalizer.Replace", "a pattern or content that is no string", "strings",
+                         err);
     return llrti_normalizer_add(&t->normalizer, LLRTI_NORMALIZE_REPLACE, from->value.s, from->n,
                                 to->value.s, to->n, err);
 }
@@ -93,7 +102,7 @@ static llrt_status read_normalizer(llrt_tokenizer *t, const llrti_json *root, ll
         if (strcmp(type, "Prepend") == 0) {
             const llrti_json *const text = llrti_json_get(part, "prepend");
             if (!text || text->type != LLRTI_JSON_STRING)
-                return fail_unknown("normalizer.Prepend", "no string", "strings", err);
+                return fail_part("normalizer.Prepend", "no string \"prepend\"", "one", err);
             LLRTI_TRY(llrti_normalizer_add(&t->normalizer, LLRTI_NORMALIZE_PREPEND, text->value.s,
                                            text->n, NULL, 0, err));
         } else if (strcmp(type, "Replace") == 0) {
@@ -127,14 +136,14 @@ static llrt_status read_byte_level(llrt_tokenizer *t, const llrti_json *part, ui
     t->kind = &llrti_kind_bytelevel;
     if (llrti_json_bool(llrti_json_get(part, "add_prefix_space"), true)) {
         if (index != 0)
-            return fail_unknown("pre_tokenizer.ByteLevel.add_prefix_space",
-                                "true after another pre-tokenizer", "false there", err);
+            return fail_part("pre_tokenizer.ByteLevel.add_prefix_space",
+                             "true after another pre-tokenizer", "false", err);
         t->prefix_space = LLRTI_PREFIX_ALWAYS;
     }
     if (llrti_json_bool(llrti_json_get(part, "use_regex"), true) &&
         !llrti_pretokenizer_add_regex(&t->pretokenizer, llrti_pretokenizer_gpt2_regex,
                                       strlen(llrti_pretokenizer_gpt2_regex)))
-        return fail_unknown("pre_tokenizer", "more stages", "up to 8", err);
+        return fail_part("pre_tokenizer", "more than 8 stages", "at most 8", err);
     return LLRT_OK;
 }
 
@@ -142,11 +151,10 @@ static llrt_status read_metaspace(llrt_tokenizer *t, const llrti_json *part, uin
                                   llrt_error *err)
 {
     if (n_part != 1)
-        return fail_unknown("pre_tokenizer", "Metaspace with others", "Metaspace alone", err);
+        return fail_part("pre_tokenizer", "Metaspace with others", "Metaspace alone", err);
     if (strcmp(llrti_json_string(llrti_json_get(part, "replacement"), "\xe2\x96\x81"),
                "\xe2\x96\x81") != 0)
-        return fail_unknown("pre_tokenizer.Metaspace.replacement", "another character", "U+2581",
-                            err);
+        return fail_part("pre_tokenizer.Metaspace.replacement", "another character", "U+2581", err);
     /* Older files say add_prefix_space instead of prepend_scheme. */
     const bool prefix = llrti_json_bool(llrti_json_get(part, "add_prefix_space"), true);
     const char *const scheme =
@@ -193,7 +201,7 @@ static llrt_status read_pretokenizer(llrt_tokenizer *t, const llrti_json *root, 
                                 err);
         }
     }
-    if (is_full) return fail_unknown("pre_tokenizer", "more stages", "up to 8", err);
+    if (is_full) return fail_part("pre_tokenizer", "more than 8 stages", "at most 8", err);
     return LLRT_OK;
 }
 
@@ -207,7 +215,8 @@ static llrt_status read_decoder(llrt_tokenizer *t, const llrti_json *root, llrt_
             if (strcmp(llrti_json_string(llrti_json_get(part, "content"), ""), " ") != 0 ||
                 llrti_json_int(llrti_json_get(part, "start"), 0) > 1 ||
                 llrti_json_int(llrti_json_get(part, "stop"), 0) != 0)
-                return fail_unknown("decoder.Strip", "another", "one space at the start", err);
+                return fail_part("decoder.Strip", "other content or counts",
+                                 "at most one space at the start", err);
             t->is_stripping_space = llrti_json_int(llrti_json_get(part, "start"), 0) == 1;
         } else if (strcmp(type, "Metaspace") == 0) {
             t->is_stripping_space |= t->prefix_space != LLRTI_PREFIX_NEVER;
@@ -216,7 +225,8 @@ static llrt_status read_decoder(llrt_tokenizer *t, const llrti_json *root, llrt_
                 llrti_json_get(llrti_json_get(part, "pattern"), "String");
             if (strcmp(llrti_json_string(from, ""), "\xe2\x96\x81") != 0 ||
                 strcmp(llrti_json_string(llrti_json_get(part, "content"), ""), " ") != 0)
-                return fail_unknown("decoder.Replace", "another", "U+2581 by a space", err);
+                return fail_part("decoder.Replace", "another replacement", "U+2581 by a space",
+                                 err);
         } else if (strcmp(type, "ByteLevel") != 0 && strcmp(type, "ByteFallback") != 0 &&
                    strcmp(type, "Fuse") != 0) {
             return fail_unknown("decoder", type,
@@ -235,8 +245,8 @@ llrt_status llrti_tokenizer_read_pipeline(llrt_tokenizer *tokenizer, const llrti
     LLRTI_TRY(read_pretokenizer(t, root, err));
     if (!t->kind) {
         if (!is_escaping(root) || t->pretokenizer.n_stage != 0)
-            return fail_unknown("pre_tokenizer", "neither ByteLevel nor spaces written as U+2581",
-                                "these two", err);
+            return fail_part("pre_tokenizer", "neither ByteLevel nor spaces written as U+2581",
+                             "one of the two", err);
         t->kind = &llrti_kind_spm;
         t->normalizer.is_folding_space = true;
     }
@@ -254,8 +264,8 @@ static llrt_status read_template(llrt_tokenizer *t, const llrti_json *post, llrt
         const llrti_json *const special = llrti_json_get(part, "SpecialToken");
         if (!special) {
             if (!llrti_json_get(part, "Sequence") || is_after)
-                return fail_unknown("post_processor.single", "another part",
-                                    "one Sequence and SpecialTokens", err);
+                return fail_part("post_processor.single", "another part",
+                                 "one Sequence and SpecialTokens", err);
             is_after = true;
             continue;
         }
@@ -269,8 +279,8 @@ static llrt_status read_template(llrt_tokenizer *t, const llrti_json *post, llrt
                                         "found id %lld, expected 0 to %u", (long long)id,
                                         t->vocab.n_vocab - 1);
             if (*n == LLRTI_TOKENIZER_AFFIX)
-                return fail_unknown("post_processor.single", "more special tokens",
-                                    "8 before and 8 after the text", err);
+                return fail_part("post_processor.single", "more special tokens",
+                                 "at most 8 before and 8 after the text", err);
             (is_after ? t->after : t->before)[(*n)++] = (int32_t)id;
         }
     }

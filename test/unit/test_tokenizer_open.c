@@ -130,7 +130,7 @@ static void test_folder_without_tokenizer(void **state)
     llrt_error err = LLRT_ERROR_INIT;
     assert_int_equal(open_from(&a, "m", &t, &err), LLRT_ERR_NOT_FOUND);
     assert_int_equal(open_from(&a, "n", &t, &err), LLRT_ERR_UNSUPPORTED);
-    assert_string_equal(err.file, "tokenizer.json");
+    assert_string_equal(err.file, "n/tokenizer.json");
     assert_string_equal(err.text, "found \"WordPiece\", known is BPE");
 }
 
