@@ -86,7 +86,8 @@ static size_t open_model(fuzz_parts *parts, const char *path, size_t fail_at)
         if (model && !fail_at)
             check_model(&mem, model);
         else if (!model)
-            FUZZ_CHECK(err.status == status && err.text[0] && err.file[0]);
+            FUZZ_CHECK(err.status == status && err.text[0] &&
+                       (status == LLRT_ERR_NOMEM || err.file[0]));
         llrti_model_free(model);
         llrti_model_file_close(file);
     }

@@ -2,7 +2,7 @@
 /*
  * Loading a saved session from any bytes. The first byte of the input says what is put right first, so that
  * what lies behind checksums is reached: 1 the constant header fields and the model's fingerprint, 2 the header's hash,
- * 4 the hash at the end. Whatever happens the session stays usable; what loads is saved again as the same bytes.
+ * 4 the hash at the end, 8 the fingerprint alone. Whatever happens the session stays usable; what loads is saved again as the same bytes.
  */
 #include "fuzz_support.h"
 
@@ -54,8 +54,8 @@ static void put_right(const llrt_engine *engine, stream *s, uint8_t what)
         memcpy(s->data + 8, fields, sizeof fields);
         memset(s->data + 20, 0, 4);
         memcpy(s->data + 32, &page_bytes, 8);
-        memcpy(s->data + 40, engine->fingerprint, 16);
     }
+    if (what & 9) memcpy(s->data + 40, engine->fingerprint, 16);
     if (what & 2) llrti_hash_store(llrti_hash_bytes(s->data, 56, HASH_SEED), s->data + 56);
     if (what & 4) {
         uint64_t n_tok;

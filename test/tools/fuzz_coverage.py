@@ -37,12 +37,12 @@ def tool(name):
 
 
 def build(folder, targets):
+    env = {**os.environ, "CC": tool("clang"), "LLVM_PROFILE_FILE": os.devnull}  # meson runs programs, too
     if not (folder / "build.ninja").exists():
-        env = {**os.environ, "CC": tool("clang")}
         subprocess.run(["meson", "setup", str(folder), str(ROOT), "-Dbuildtype=plain", "-Doptimization=1", "-Dcli=disabled",
                         f"-Dc_args={FLAGS}", f"-Dc_link_args={FLAGS}"], env=env, check=True, stdout=subprocess.DEVNULL)
     programs = [f"test/fuzz/replay_{t}" for t in targets]
-    subprocess.run(["ninja", "-C", str(folder), "-j2", "--quiet", "test/fuzz/corpus.stamp", *programs], check=True)
+    subprocess.run(["ninja", "-C", str(folder), "-j2", "--quiet", "test/fuzz/corpus.stamp", *programs], env=env, check=True)
     return [folder / p for p in programs]
 
 
