@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All public functions in one table, for programs that load the library with dlopen: one symbol to look
- * up, llrt_get_api. Members are named like the functions without "llrt_" and do the same.
+ * All public functions in one table, for programs that load the library with dlopen: one symbol to
+ * look up, llrt_get_api. Members are named like the functions without "llrt_" and do the same.
  *
- * The table only grows at its end; a member is there when its offset is below struct_size. Constant, any
- * thread, valid as long as the library is loaded.
+ * The table only grows at its end; a member is there when its offset is below struct_size.
+ * Constant, any thread, valid as long as the library is loaded.
  */
 #ifndef LLRT_API_H
 #define LLRT_API_H

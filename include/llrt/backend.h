@@ -30,7 +30,9 @@ extern "C" {
 /** "No value", "no weight", "no state". */
 #define LLRT_NONE 0xffffffffu
 
-/** Tokens in a page of the KV pool; attention is computed in tiles of this many absolute positions. */
+/**
+ * Tokens in a page of the KV pool; attention is computed in tiles of this many absolute positions.
+ */
 #define LLRT_PAGE_TOK 64
 
 /** weight_put gets whole rows, from a multiple of this many. */
@@ -52,10 +54,12 @@ typedef struct llrt_host {
     /** `level` as llrt_log_level. Any thread. */
     void (*log)(void *ctx, llrt_log_level level, const char *text);
     /**
-     * Runs task(arg, i, w) for every i < n_task and returns when all are done. w < n_worker is unique among the
-     * tasks that run at one moment. From the thread that called the backend only, not nested.
+     * Runs task(arg, i, w) for every i < n_task and returns when all are done. w < n_worker is
+     * unique among the tasks that run at one moment. From the thread that called the backend only,
+     * not nested.
      */
-    void (*parallel_for)(void *ctx, uint32_t n_task, void (*task)(void *arg, uint32_t task, uint32_t worker), void *arg);
+    void (*parallel_for)(void *ctx, uint32_t n_task,
+                         void (*task)(void *arg, uint32_t task, uint32_t worker), void *arg);
 } llrt_host;
 
 /* ---- Programs ------------------------------------------------------------------------------- */
@@ -64,8 +68,11 @@ typedef struct llrt_host {
 typedef struct llrt_tensor_desc {
     const char *name;
     llrt_type type;
-    uint32_t n_dim;  /**< 1 to 4 */
-    uint64_t dim[4]; /**< dim[0] is the row length, contiguous; a linear's weight is (d_in, d_out); unused ones are 1 */
+    uint32_t n_dim; /**< 1 to 4 */
+    /**
+     * dim[0] is the row length, contiguous; a linear's weight is (d_in, d_out); unused ones are 1
+     */
+    uint64_t dim[4];
 } llrt_tensor_desc;
 
 /** What the rows of a value stand for. */
@@ -82,7 +89,10 @@ typedef struct llrt_value {
     uint32_t width; /**< elements per head */
 } llrt_value;
 
-/** One attention layer's part of every page. K and V of one token: n_head x k_dim and n_head x v_dim elements. */
+/**
+ * One attention layer's part of every page. K and V of one token: n_head x k_dim and n_head x v_dim
+ * elements.
+ */
 typedef struct llrt_kv_desc {
     uint32_t n_head;
     uint32_t k_dim;
@@ -92,29 +102,42 @@ typedef struct llrt_kv_desc {
 
 /**
  * Operators. The list is closed and numbered for ever; numbers that are missing here
- * are kept for operators of model families to come (token types, experts, short convolution, recurrent scans, pooling).
- * x, a, b are input values; w a weight tensor, whose shape is named as dim[0] x dim[1].
+ * are kept for operators of model families to come (token types, experts, short convolution,
+ * recurrent scans, pooling). x, a, b are input values; w a weight tensor, whose shape is named as
+ * dim[0] x dim[1].
  */
 typedef uint32_t llrt_op_kind;
 enum {
-    LLRT_OP_EMBED = 1,        /**< out = w[token] * u.scale.factor; w (d_model x n_vocab). Rows given as embeddings replace it unscaled. */
-    LLRT_OP_POSITION = 2,     /**< out = x + w[position + u.position.offset]; w (d_model x n_position) */
-    LLRT_OP_GATHER = 4,       /**< out = the wanted rows of x; LLRT_ROWS_OUT */
-    LLRT_OP_SLICE = 5,        /**< out = x[begin .. begin + width of out) of each row; may regroup into heads */
+    /**
+     * out = w[token] * u.scale.factor; w (d_model x n_vocab). Rows given as embeddings replace it
+     * unscaled.
+     */
+    LLRT_OP_EMBED = 1,
+    /** out = x + w[position + u.position.offset]; w (d_model x n_position) */
+    LLRT_OP_POSITION = 2,
+    LLRT_OP_GATHER = 4, /**< out = the wanted rows of x; LLRT_ROWS_OUT */
+    /** out = x[begin .. begin + width of out) of each row; may regroup into heads */
+    LLRT_OP_SLICE = 5,
     LLRT_OP_CONCAT = 6,       /**< out = in[0] | in[1] | ... of each row */
     LLRT_OP_ADD = 7,          /**< out = a + b */
     LLRT_OP_MUL = 8,          /**< out = a * b */
     LLRT_OP_SIGMOID_GATE = 9, /**< out = a * sigmoid(b) */
     LLRT_OP_SCALE = 10,       /**< out = x * u.scale.factor */
     LLRT_OP_SOFT_CAP = 11,    /**< out = c * tanh(x / c), c = u.scale.factor */
-    LLRT_OP_RMS_NORM = 12,    /**< out = x / sqrt(mean(x^2) + eps) * (w + weight_offset), over each head's width; w optional */
-    LLRT_OP_LAYER_NORM = 13,  /**< out = (x - mean) / sqrt(var + eps) * w + bias; w, bias optional */
-    LLRT_OP_LINEAR = 14,      /**< out = x * w^T + bias; weight[0] = w (d_in x d_out), weight[1] = bias (d_out) or LLRT_NONE */
-    LLRT_OP_ROPE = 15,        /**< rotates pairs of the first n_rot elements of each head by position * inv_freq */
-    LLRT_OP_ATTENTION = 16,   /**< in: q, k, v (heads); appends k, v to the KV pages, then attends; out (n_head, v_dim) */
-    LLRT_OP_GLU = 17,         /**< out = act(a) * b */
-    LLRT_OP_ACTIVATE = 18,    /**< out = act(x) */
-    LLRT_OP_HEAD = 19         /**< a linear whose out are logits (rows, n_vocab); may share its weight with EMBED */
+    /** out = x / sqrt(mean(x^2) + eps) * (w + weight_offset), over each head's width; w optional */
+    LLRT_OP_RMS_NORM = 12,
+    /** out = (x - mean) / sqrt(var + eps) * w + bias; w, bias optional */
+    LLRT_OP_LAYER_NORM = 13,
+    /** out = x * w^T + bias; weight[0] = w (d_in x d_out), weight[1] = bias (d_out) or LLRT_NONE */
+    LLRT_OP_LINEAR = 14,
+    /** rotates pairs of the first n_rot elements of each head by position * inv_freq */
+    LLRT_OP_ROPE = 15,
+    /** in: q, k, v (heads); appends k, v to the KV pages, then attends; out (n_head, v_dim) */
+    LLRT_OP_ATTENTION = 16,
+    LLRT_OP_GLU = 17,      /**< out = act(a) * b */
+    LLRT_OP_ACTIVATE = 18, /**< out = act(x) */
+    /** a linear whose out are logits (rows, n_vocab); may share its weight with EMBED */
+    LLRT_OP_HEAD = 19
 };
 
 typedef uint32_t llrt_activation;
@@ -137,10 +160,14 @@ enum {
 
 typedef uint32_t llrt_mask;
 enum {
-    LLRT_MASK_CAUSAL = 0 /**< a token sees itself and what is before it (the last `window` positions of that) */
+    /** a token sees itself and what is before it (the last `window` positions of that) */
+    LLRT_MASK_CAUSAL = 0
 };
 
-/** An operator. `in`, `out` index the program's values, `weight` the model's tensors; unused ones are LLRT_NONE. */
+/**
+ * An operator. `in`, `out` index the program's values, `weight` the model's tensors; unused ones
+ * are LLRT_NONE.
+ */
 typedef struct llrt_op {
     llrt_op_kind kind;
     uint32_t layer; /**< ascending; the library cuts programs between layers */
@@ -149,30 +176,44 @@ typedef struct llrt_op {
     uint32_t out;
     uint32_t weight[8];
     union {
-        struct { float factor; } scale; /**< EMBED, SCALE, SOFT_CAP */
-        struct { int32_t offset; } position;
-        struct { uint32_t begin; } slice; /**< element of the row, heads counted through */
-        struct { float eps, weight_offset; } norm;
+        struct {
+            float factor;
+        } scale; /**< EMBED, SCALE, SOFT_CAP */
+        struct {
+            int32_t offset;
+        } position;
+        struct {
+            uint32_t begin;
+        } slice; /**< element of the row, heads counted through */
+        struct {
+            float eps, weight_offset;
+        } norm;
         struct {
             llrt_rope_pairs pairs;
-            uint32_t n_rot;        /**< even, at most the head's width; the rest passes through */
-            float magnitude;       /**< multiplies sine and cosine (1 without scaling) */
+            uint32_t n_rot;  /**< even, at most the head's width; the rest passes through */
+            float magnitude; /**< multiplies sine and cosine (1 without scaling) */
             uint32_t reserved;
-            const float *inv_freq; /**< (n_rot / 2): every kind of scaling is in here; copied by the backend */
+            /** (n_rot / 2): every kind of scaling is in here; copied by the backend */
+            const float *inv_freq;
         } rope;
         struct {
-            uint32_t kv;      /**< index into the model's kv list */
+            uint32_t kv; /**< index into the model's kv list */
             llrt_mask mask;
-            float scale;      /**< multiplies q k^T */
-            float soft_cap;   /**< 0: none; else scores become c * tanh(score / c) */
-            uint32_t window;  /**< 0: none; else a token sees at most this many positions, itself included */
+            float scale;    /**< multiplies q k^T */
+            float soft_cap; /**< 0: none; else scores become c * tanh(score / c) */
+            /** 0: none; else a token sees at most this many positions, itself included */
+            uint32_t window;
         } attention;
-        struct { llrt_activation act; } act; /**< GLU, ACTIVATE */
+        struct {
+            llrt_activation act;
+        } act; /**< GLU, ACTIVATE */
         uint8_t reserved[96];
     } u;
 } llrt_op;
 
-/** A flat list of operators in order of execution; every value is written once, before it is read. */
+/**
+ * A flat list of operators in order of execution; every value is written once, before it is read.
+ */
 typedef struct llrt_program {
     uint32_t n_value, n_op, n_input, n_output;
     const llrt_value *value;
@@ -188,11 +229,14 @@ typedef struct llrt_model_desc {
     const llrt_tensor_desc *tensor;
     const llrt_program *program; /**< they share weights and kv slots */
     const llrt_kv_desc *kv;
-    const uint32_t *device;      /**< indices below device_count */
-    llrt_type kv_type;           /**< F32, F16, BF16 or Q8_0 */
+    const uint32_t *device; /**< indices below device_count */
+    llrt_type kv_type;      /**< F32, F16, BF16 or Q8_0 */
     llrt_precision precision;
     llrt_weights weights;
-    const char *isa;             /**< highest instruction set level to use, by the backend's name for it; NULL: the best there is */
+    /**
+     * highest instruction set level to use, by the backend's name for it; NULL: the best there is
+     */
+    const char *isa;
 } llrt_model_desc;
 
 typedef struct llrt_runtime_limits {
@@ -207,9 +251,9 @@ typedef struct llrt_runtime_limits {
 typedef struct llrt_memory_use {
     uint32_t struct_size;
     uint32_t reserved;
-    uint64_t bytes[16];        /**< indexed by llrt_memory, after opening */
-    uint64_t loading_peak;     /**< further bytes needed at the peak of opening */
-    uint64_t driver_estimate;  /**< what a driver is expected to take beside that */
+    uint64_t bytes[16];       /**< indexed by llrt_memory, after opening */
+    uint64_t loading_peak;    /**< further bytes needed at the peak of opening */
+    uint64_t driver_estimate; /**< what a driver is expected to take beside that */
 } llrt_memory_use;
 
 /* ---- Steps ---------------------------------------------------------------------------------- */
@@ -223,49 +267,57 @@ enum {
 
 /** What to choose from a row of logits on the device. Work is done in this order. */
 typedef struct llrt_select {
-    uint32_t out_row;         /**< index among the wanted rows */
-    uint32_t n_best;          /**< 1 to LLRT_SELECT_MAX */
+    uint32_t out_row; /**< index among the wanted rows */
+    uint32_t n_best;  /**< 1 to LLRT_SELECT_MAX */
     uint32_t n_bias, n_penalty, n_subtract;
     float repetition, frequency, presence; /**< 1, 0, 0 without penalties */
     llrt_select_wants wants;
-    uint32_t reserved;           /**< 0 */
-    const int32_t *bias_token;   /**< (n_bias) distinct ids, ascending: logit += bias */
+    uint32_t reserved;         /**< 0 */
+    const int32_t *bias_token; /**< (n_bias) distinct ids, ascending: logit += bias */
     const float *bias;
-    const int32_t *penalty_token; /**< (n_penalty) distinct ids: logit is divided (above 0) or multiplied (else) by repetition, */
+    /** (n_penalty) distinct ids: logit is divided (above 0) or multiplied (else) by repetition, */
+    const int32_t *penalty_token;
     const uint32_t *penalty_count; /**< then reduced by frequency * count + presence */
     const int32_t *subtract_token; /**< (n_subtract) distinct ids: logit -= subtract */
     const float *subtract;
-    const uint32_t *allowed;      /**< bit per id, others become -infinity; NULL: all */
+    const uint32_t *allowed; /**< bit per id, others become -infinity; NULL: all */
 } llrt_select;
 
 typedef struct llrt_select_result {
-    uint32_t n;          /**< candidates, n_best at most */
-    int32_t *token;      /**< room for n_best, given by the caller; by logit descending, then id ascending */
-    float *logit;        /**< after all modifications */
-    double log_sum_exp;  /**< over all modified logits; undefined when it was not wanted, as the next */
+    uint32_t n; /**< candidates, n_best at most */
+    /** room for n_best, given by the caller; by logit descending, then id ascending */
+    int32_t *token;
+    float *logit; /**< after all modifications */
+    /** over all modified logits; undefined when it was not wanted, as the next */
+    double log_sum_exp;
     double raw_log_sum_exp; /**< over the logits as computed */
 } llrt_select_result;
 
 /** The rows of one sequence in a step: consecutive rows, consecutive positions. */
 typedef struct llrt_step_seq {
     uint32_t row_begin, n_row;
-    int32_t pos_begin;    /**< absolute position of its first row; all before it is in the pages */
-    uint32_t n_page;      /**< entries of `page`, enough for pos_begin + n_row positions */
-    const uint32_t *page; /**< page of positions [i * LLRT_PAGE_TOK, ...); those written to are not shared */
+    int32_t pos_begin; /**< absolute position of its first row; all before it is in the pages */
+    uint32_t n_page;   /**< entries of `page`, enough for pos_begin + n_row positions */
+    /** page of positions [i * LLRT_PAGE_TOK, ...); those written to are not shared */
+    const uint32_t *page;
 } llrt_step_seq;
 
 typedef struct llrt_step_desc {
     uint32_t struct_size;
     uint32_t program;
     uint32_t n_row, n_seq, n_out, n_select;
-    const int32_t *token;       /**< (n_row) ids; -1: the row comes from `embedding` */
-    const float *embedding;     /**< (number of rows with token -1, d_model), in row order; may be NULL */
+    const int32_t *token; /**< (n_row) ids; -1: the row comes from `embedding` */
+    /** (number of rows with token -1, d_model), in row order; may be NULL */
+    const float *embedding;
     const llrt_step_seq *seq;   /**< (n_seq), covering all rows in order */
     const uint32_t *out_row;    /**< (n_out) rows wanted by GATHER, ascending */
     const float *const *input;  /**< (n_input of the program): (n_row, row width) each */
     const llrt_select *select;  /**< (n_select) */
     llrt_select_result *result; /**< (n_select), written by step_wait */
-    /** Polled, from any thread, at least every few milliseconds: not 0 ends the step with LLRT_ERR_CANCELLED. May be NULL. */
+    /**
+     * Polled, from any thread, at least every few milliseconds: not 0 ends the step with
+     * LLRT_ERR_CANCELLED. May be NULL.
+     */
     int (*poll_cancel)(void *ctx);
     void *poll_ctx;
 } llrt_step_desc;
@@ -277,52 +329,74 @@ typedef struct llrt_backend {
     uint32_t version;     /**< LLRT_BACKEND_VERSION it was built for */
     const char *name;     /**< "cpu"; device names begin with it */
 
-    /** Devices present. A backend whose driver is missing has 0 devices and says why in `err` with LLRT_ERR_NOT_FOUND. */
+    /**
+     * Devices present. A backend whose driver is missing has 0 devices and says why in `err` with
+     * LLRT_ERR_NOT_FOUND.
+     */
     llrt_status (*device_count)(uint32_t *n, llrt_error *err);
     llrt_status (*device_info)(uint32_t device, llrt_device_info *info, llrt_error *err);
 
-    /** The bytes model_create to model_finish, and runtime_create, will request. Allocates nothing that lasts. */
-    llrt_status (*plan)(const llrt_host *host, const llrt_model_desc *desc, const llrt_runtime_limits *limits,
-                        llrt_memory_use *model_use, llrt_memory_use *runtime_use, llrt_error *err);
-
-    /** Compiles the programs, allocates the weights. Unsupported types, operators or levels: LLRT_ERR_UNSUPPORTED, named. */
-    llrt_status (*model_create)(const llrt_host *host, const llrt_model_desc *desc, void **model, llrt_error *err);
     /**
-     * Takes rows in the file's layout: `row_begin` a multiple of LLRT_WEIGHT_ROWS, n_row rows of dim[0] elements (all
-     * further dimensions counted through). Any order, each row once; any thread, several at once.
+     * The bytes model_create to model_finish, and runtime_create, will request. Allocates nothing
+     * that lasts.
      */
-    llrt_status (*weight_put)(void *model, uint32_t tensor, uint64_t row_begin, uint64_t n_row, const void *data,
-                              llrt_error *err);
+    llrt_status (*plan)(const llrt_host *host, const llrt_model_desc *desc,
+                        const llrt_runtime_limits *limits, llrt_memory_use *model_use,
+                        llrt_memory_use *runtime_use, llrt_error *err);
+
+    /**
+     * Compiles the programs, allocates the weights. Unsupported types, operators or levels:
+     * LLRT_ERR_UNSUPPORTED, named.
+     */
+    llrt_status (*model_create)(const llrt_host *host, const llrt_model_desc *desc, void **model,
+                                llrt_error *err);
+    /**
+     * Takes rows in the file's layout: `row_begin` a multiple of LLRT_WEIGHT_ROWS, n_row rows of
+     * dim[0] elements (all further dimensions counted through). Any order, each row once; any
+     * thread, several at once.
+     */
+    llrt_status (*weight_put)(void *model, uint32_t tensor, uint64_t row_begin, uint64_t n_row,
+                              const void *data, llrt_error *err);
     /** LLRT_WEIGHTS_MAPPED: the whole tensor, valid until model_free. */
     llrt_status (*weight_map)(void *model, uint32_t tensor, const void *data, llrt_error *err);
     /** All weights are in. */
     llrt_status (*model_finish)(void *model, llrt_error *err);
     void (*model_free)(void *model);
 
-    llrt_status (*runtime_create)(void *model, const llrt_runtime_limits *limits, void **runtime, llrt_error *err);
+    llrt_status (*runtime_create)(void *model, const llrt_runtime_limits *limits, void **runtime,
+                                  llrt_error *err);
     void (*runtime_free)(void *runtime);
 
-    /** Starts a step; at most one is in flight per runtime. A backend may do the work in either call. */
+    /**
+     * Starts a step; at most one is in flight per runtime. A backend may do the work in either
+     * call.
+     */
     llrt_status (*step_submit)(void *runtime, const llrt_step_desc *step, llrt_error *err);
     /**
-     * Ends it: LLRT_OK, LLRT_ERR_CANCELLED, LLRT_ERR_NOMEM, LLRT_ERR_DEVICE ... On failure page contents at the
-     * step's positions are undefined, all others are as before.
+     * Ends it: LLRT_OK, LLRT_ERR_CANCELLED, LLRT_ERR_NOMEM, LLRT_ERR_DEVICE ... On failure page
+     * contents at the step's positions are undefined, all others are as before.
      */
     llrt_status (*step_wait)(void *runtime, llrt_error *err);
-    /** Rows [row_begin, row_begin + n_row) of an output value of the last completed step, (n_row, row width) float32. */
-    llrt_status (*value_read)(void *runtime, uint32_t value, uint32_t row_begin, uint32_t n_row, float *to,
-                              llrt_error *err);
+    /**
+     * Rows [row_begin, row_begin + n_row) of an output value of the last completed step, (n_row,
+     * row width) float32.
+     */
+    llrt_status (*value_read)(void *runtime, uint32_t value, uint32_t row_begin, uint32_t n_row,
+                              float *to, llrt_error *err);
 
     /** Copies the first n_tok positions of a page, all layers. Between steps. */
-    llrt_status (*page_copy)(void *runtime, uint32_t to, uint32_t from, uint32_t n_tok, llrt_error *err);
+    llrt_status (*page_copy)(void *runtime, uint32_t to, uint32_t from, uint32_t n_tok,
+                             llrt_error *err);
     /**
-     * Writes out or takes in the first n_tok positions of a page in the canonical layout: for each kv slot in
-     * order, K as (n_tok, n_head, k_dim), then V as (n_tok, n_head, v_dim), elements of kv_type, little-endian;
-     * for Q8_0 each head is ceil(dim / 32) blocks of a float16 scale and 32 int8, the last padded with zeros.
+     * Writes out or takes in the first n_tok positions of a page in the canonical layout: for each
+     * kv slot in order, K as (n_tok, n_head, k_dim), then V as (n_tok, n_head, v_dim), elements of
+     * kv_type, little-endian; for Q8_0 each head is ceil(dim / 32) blocks of a float16 scale and 32
+     * int8, the last padded with zeros.
      */
-    llrt_status (*page_read)(void *runtime, uint32_t page, uint32_t n_tok, void *to, size_t size, llrt_error *err);
-    llrt_status (*page_write)(void *runtime, uint32_t page, uint32_t n_tok, const void *from, size_t size,
-                              llrt_error *err);
+    llrt_status (*page_read)(void *runtime, uint32_t page, uint32_t n_tok, void *to, size_t size,
+                             llrt_error *err);
+    llrt_status (*page_write)(void *runtime, uint32_t page, uint32_t n_tok, const void *from,
+                              size_t size, llrt_error *err);
 } llrt_backend;
 
 #define LLRT_BACKEND_V1_SIZE (offsetof(llrt_backend, page_write) + sizeof(void (*)(void)))
@@ -331,10 +405,12 @@ typedef struct llrt_backend {
 #define LLRT_BACKEND_ENTRY "llrt_backend_entry"
 
 /**
- * The plug-in's entry: fills `table` for `version` (the library's LLRT_BACKEND_VERSION), never beyond table->struct_size
- * bytes, and sets struct_size to what it filled. LLRT_ERR_VERSION when it can't serve that version.
+ * The plug-in's entry: fills `table` for `version` (the library's LLRT_BACKEND_VERSION), never
+ * beyond table->struct_size bytes, and sets struct_size to what it filled. LLRT_ERR_VERSION when it
+ * can't serve that version.
  */
-typedef llrt_status (*llrt_backend_entry_fn)(uint32_t version, llrt_backend *table, llrt_error *err);
+typedef llrt_status (*llrt_backend_entry_fn)(uint32_t version, llrt_backend *table,
+                                             llrt_error *err);
 
 #ifdef __cplusplus
 }

@@ -32,7 +32,10 @@
 extern "C" {
 #endif
 
-/** What a block of memory is for. The memory plan and the statistics of an engine use the same classes. */
+/**
+ * What a block of memory is for. The memory plan and the statistics of an engine use the same
+ * classes.
+ */
 typedef int32_t llrt_memory;
 enum {
     LLRT_MEMORY_HOST = 0,    /**< tables, metadata, vocabulary, handles */
@@ -61,12 +64,7 @@ typedef struct llrt_allocator {
 } llrt_allocator;
 
 typedef int32_t llrt_log_level;
-enum {
-    LLRT_LOG_ERROR = 0,
-    LLRT_LOG_WARN = 1,
-    LLRT_LOG_INFO = 2,
-    LLRT_LOG_DEBUG = 3
-};
+enum { LLRT_LOG_ERROR = 0, LLRT_LOG_WARN = 1, LLRT_LOG_INFO = 2, LLRT_LOG_DEBUG = 3 };
 
 /**
  * Log hook. Called with one line of UTF-8 without a newline, from any thread,
@@ -81,7 +79,10 @@ typedef struct llrt_logger {
 /** LLRT_VERSION of the library that is running. Any thread. */
 LLRT_API uint32_t llrt_version(void);
 
-/** One line about how the library was built: version, backends, utf8proc and its Unicode version. Any thread. */
+/**
+ * One line about how the library was built: version, backends, utf8proc and its Unicode version.
+ * Any thread.
+ */
 LLRT_API const char *llrt_build_info(void);
 
 #ifdef __cplusplus

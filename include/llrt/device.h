@@ -30,7 +30,8 @@ typedef struct llrt_device_info {
  * @param info       set info->struct_size first
  * @return LLRT_OK; LLRT_ERR_NOT_FOUND when there are not that many devices: count up until then
  */
-LLRT_API llrt_status llrt_device_get(const char *plugin_dir, uint32_t index, llrt_device_info *info, llrt_error *err);
+LLRT_API llrt_status llrt_device_get(const char *plugin_dir, uint32_t index, llrt_device_info *info,
+                                     llrt_error *err);
 
 #ifdef __cplusplus
 }

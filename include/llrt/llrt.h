@@ -2,9 +2,10 @@
 /*
  * llrt runs large language models inside your program.
  *
- * Four handles: an engine is a loaded model; a session is one timeline of tokens; a tokenizer turns text
- * into ids and back; a sampler turns logits into the next token. Every call that can fail returns a llrt_status and
- * fills a llrt_error that you own. Nothing is global, nothing is printed, the process is never ended.
+ * Four handles: an engine is a loaded model; a session is one timeline of tokens; a tokenizer turns
+ * text into ids and back; a sampler turns logits into the next token. Every call that can fail
+ * returns a llrt_status and fills a llrt_error that you own. Nothing is global, nothing is printed,
+ * the process is never ended.
  *
  *     #include <llrt/llrt.h>
  *     #include <stdio.h>
@@ -33,7 +34,8 @@
  *         return err.status < 0;
  *     }
  *
- * Where to read on: engine.h, session.h, generate.h, tokenizer.h, sampler.h; api.h for dlopen; backend.h to write a backend.
+ * Where to read on: engine.h, session.h, generate.h, tokenizer.h, sampler.h; api.h for dlopen;
+ * backend.h to write a backend.
  */
 #ifndef LLRT_H
 #define LLRT_H

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * llrt_session: one timeline of tokens with its KV state. Computing calls return when the work is done.
+ * llrt_session: one timeline of tokens with its KV state. Computing calls return when the work is
+ * done.
  *
- * One thread at a time: a second one gets LLRT_ERR_BUSY; only llrt_session_cancel is for any thread. Different
- * sessions of one engine may be used from different threads at once; the engine merges their work into common
- * steps by itself. A session keeps its engine alive.
+ * One thread at a time: a second one gets LLRT_ERR_BUSY; only llrt_session_cancel is for any
+ * thread. Different sessions of one engine may be used from different threads at once; the engine
+ * merges their work into common steps by itself. A session keeps its engine alive.
  *
  * Every failing call leaves the session usable. "Nothing changed" is said where it holds; otherwise
  * llrt_session_n_tok tells how many tokens are complete.
@@ -27,17 +28,20 @@ typedef struct llrt_session llrt_session;
 typedef uint32_t llrt_logits;
 enum {
     LLRT_LOGITS_NONE = 0,
-    LLRT_LOGITS_LAST = 1,   /**< of the last token: what sampling needs */
+    LLRT_LOGITS_LAST = 1, /**< of the last token: what sampling needs */
     LLRT_LOGITS_ALL = 2,
     LLRT_LOGITS_LISTED = 3 /**< of the rows listed */
 };
 
 typedef struct llrt_session_options {
     uint32_t struct_size;
-    uint32_t n_ctx;       /**< most tokens; default 0: the engine's n_ctx, which is also the most */
-    uint32_t n_logits;    /**< rows of logits room is kept for; default 1; more are allocated when a call asks for them */
-    uint32_t with_hidden; /**< 1: keep hidden states (after the last norm) of the wanted rows as well */
-    uint64_t salt;        /**< sessions share cached prefixes only with sessions of equal salt; default 0 */
+    uint32_t n_ctx; /**< most tokens; default 0: the engine's n_ctx, which is also the most */
+    /** rows of logits room is kept for; default 1; more are allocated when a call asks for them */
+    uint32_t n_logits;
+    /** 1: keep hidden states (after the last norm) of the wanted rows as well */
+    uint32_t with_hidden;
+    /** sessions share cached prefixes only with sessions of equal salt; default 0 */
+    uint64_t salt;
 } llrt_session_options;
 
 /** Input of one session, set up with llrt_input_init. */
@@ -47,18 +51,19 @@ typedef struct llrt_input {
     const int32_t *tokens;   /**< (n_tok) ids, borrowed; NULL: embeddings */
     const float *embeddings; /**< (n_tok, d_model) rows instead of tokens, borrowed */
     size_t n_tok;
-    const uint32_t *rows;    /**< LLRT_LOGITS_LISTED: (n_row) indices below n_tok, ascending */
+    const uint32_t *rows; /**< LLRT_LOGITS_LISTED: (n_row) indices below n_tok, ascending */
     size_t n_row;
 } llrt_input;
 
 /** One session's part of a step. Set up with llrt_step_entry_init. */
 typedef struct llrt_step_entry {
     uint32_t struct_size;
-    llrt_status status;     /**< out: of this entry alone */
+    llrt_status status; /**< out: of this entry alone */
     llrt_session *session;
     llrt_input input;
-    llrt_sampler *sampler;  /**< may be NULL; samples from the last token's logits (which the session then need not keep) */
-    int32_t token;          /**< out: what the sampler chose, LLRT_TOKEN_NONE without one */
+    /** may be NULL; samples from the last token's logits (which the session then need not keep) */
+    llrt_sampler *sampler;
+    int32_t token; /**< out: what the sampler chose, LLRT_TOKEN_NONE without one */
     uint32_t reserved;
 } llrt_step_entry;
 
@@ -73,7 +78,8 @@ LLRT_API void llrt_step_entry_init(llrt_step_entry *entry, size_t struct_size);
 
 /**
  * Creates an empty session. Takes no page of the pool yet.
- * @return LLRT_OK, LLRT_ERR_ARGUMENT, LLRT_ERR_NOMEM, LLRT_ERR_STATE (the engine has metadata only), LLRT_ERR_FORKED
+ * @return LLRT_OK, LLRT_ERR_ARGUMENT, LLRT_ERR_NOMEM, LLRT_ERR_STATE (the engine has metadata
+ *     only), LLRT_ERR_FORKED
  */
 LLRT_API llrt_status llrt_session_create(llrt_engine *engine, const llrt_session_options *options,
                                          llrt_session **out, llrt_error *err);
@@ -84,19 +90,20 @@ LLRT_API llrt_status llrt_session_create(llrt_engine *engine, const llrt_session
  * @return LLRT_OK
  *   LLRT_ERR_CONTEXT_FULL: more tokens than the context has room for; nothing changed
  *   LLRT_ERR_POOL_FULL: other sessions hold the pages; nothing changed; free or rewind one
- *   LLRT_ERR_ARGUMENT: a token outside the vocabulary (position: its index), n_tok 0; nothing changed
- *   LLRT_ERR_CANCELLED: the tokens of the steps completed so far stay
- *   LLRT_ERR_BUSY, LLRT_ERR_NOMEM, LLRT_ERR_DEVICE, LLRT_ERR_FORKED
+ *   LLRT_ERR_ARGUMENT: a token outside the vocabulary (position: its index), n_tok 0; nothing
+ *   changed LLRT_ERR_CANCELLED: the tokens of the steps completed so far stay LLRT_ERR_BUSY,
+ *   LLRT_ERR_NOMEM, LLRT_ERR_DEVICE, LLRT_ERR_FORKED
  */
 LLRT_API llrt_status llrt_session_append(llrt_session *session, const int32_t *tokens, size_t n_tok,
                                          llrt_logits logits, llrt_error *err);
 
 /** The same with everything an input can say: embedding rows, listed rows. */
-LLRT_API llrt_status llrt_session_append_input(llrt_session *session, const llrt_input *input, llrt_error *err);
+LLRT_API llrt_status llrt_session_append_input(llrt_session *session, const llrt_input *input,
+                                               llrt_error *err);
 
 /**
- * Makes the session hold exactly these tokens: keeps the common prefix, rewinds, appends the rest. At least the
- * last token is computed, so that its logits exist.
+ * Makes the session hold exactly these tokens: keeps the common prefix, rewinds, appends the rest.
+ * At least the last token is computed, so that its logits exist.
  * @param n_reused out, may be NULL: tokens that were not computed again
  * @return as llrt_session_append; on CONTEXT_FULL and ARGUMENT nothing changed
  */
@@ -108,18 +115,29 @@ LLRT_API llrt_status llrt_session_sync(llrt_session *session, const int32_t *tok
  * @param out (n_vocab) float32, owned by the session, valid until its next computing call
  * @return LLRT_OK, LLRT_ERR_STATE when that row was not asked for
  */
-LLRT_API llrt_status llrt_session_logits(llrt_session *session, int32_t row, const float **out, llrt_error *err);
+LLRT_API llrt_status llrt_session_logits(llrt_session *session, int32_t row, const float **out,
+                                         llrt_error *err);
 
-/** Hidden states of a wanted row: (d_model) float32 after the last norm. Needs the option with_hidden. */
-LLRT_API llrt_status llrt_session_hidden(llrt_session *session, int32_t row, const float **out, llrt_error *err);
+/**
+ * Hidden states of a wanted row: (d_model) float32 after the last norm. Needs the option
+ * with_hidden.
+ */
+LLRT_API llrt_status llrt_session_hidden(llrt_session *session, int32_t row, const float **out,
+                                         llrt_error *err);
 
 /** Rows of logits the last computing call left. */
 LLRT_API size_t llrt_session_n_logits(const llrt_session *session);
 
-/** Shortens the session to its first n_tok tokens. LLRT_ERR_ARGUMENT when it has fewer; nothing changed. */
+/**
+ * Shortens the session to its first n_tok tokens. LLRT_ERR_ARGUMENT when it has fewer; nothing
+ * changed.
+ */
 LLRT_API llrt_status llrt_session_rewind(llrt_session *session, size_t n_tok, llrt_error *err);
 
-/** A second session with the same tokens, sharing the pages: no KV is copied but a last, partly filled page at its next append. */
+/**
+ * A second session with the same tokens, sharing the pages: no KV is copied but a last, partly
+ * filled page at its next append.
+ */
 LLRT_API llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_error *err);
 
 /**
@@ -127,17 +145,23 @@ LLRT_API llrt_status llrt_session_fork(llrt_session *session, llrt_session **out
  * @return LLRT_OK, LLRT_ERR_IO, LLRT_ERR_BUSY, LLRT_ERR_NOMEM
  */
 LLRT_API llrt_status llrt_session_save(llrt_session *session, const char *path, llrt_error *err);
-LLRT_API llrt_status llrt_session_save_to(llrt_session *session, llrt_write write, void *ctx, llrt_error *err);
+LLRT_API llrt_status llrt_session_save_to(llrt_session *session, llrt_write write, void *ctx,
+                                          llrt_error *err);
 
 /**
  * Replaces the session's tokens and state by saved ones of the same model and KV type.
- * @return LLRT_OK; LLRT_ERR_MISMATCH (another model, KV type or version: the text says which); LLRT_ERR_FORMAT (damaged);
- *   LLRT_ERR_CONTEXT_FULL, LLRT_ERR_POOL_FULL, LLRT_ERR_IO, LLRT_ERR_NOT_FOUND. On failure the session is unchanged.
+ * @return LLRT_OK; LLRT_ERR_MISMATCH (another model, KV type or version: the text says which);
+ *     LLRT_ERR_FORMAT (damaged); LLRT_ERR_CONTEXT_FULL, LLRT_ERR_POOL_FULL, LLRT_ERR_IO,
+ *     LLRT_ERR_NOT_FOUND. On failure the session is unchanged.
  */
 LLRT_API llrt_status llrt_session_load(llrt_session *session, const char *path, llrt_error *err);
-LLRT_API llrt_status llrt_session_load_from(llrt_session *session, llrt_read read, void *ctx, llrt_error *err);
+LLRT_API llrt_status llrt_session_load_from(llrt_session *session, llrt_read read, void *ctx,
+                                            llrt_error *err);
 
-/** Ends the computing call in progress, which returns LLRT_ERR_CANCELLED within 50 ms on a CPU. Any thread. No effect without one. */
+/**
+ * Ends the computing call in progress, which returns LLRT_ERR_CANCELLED within 50 ms on a CPU. Any
+ * thread. No effect without one.
+ */
 LLRT_API void llrt_session_cancel(llrt_session *session);
 
 /** Complete tokens. */
@@ -156,13 +180,16 @@ LLRT_API llrt_engine *llrt_session_engine(const llrt_session *session);
 LLRT_API void llrt_session_free(llrt_session *session);
 
 /**
- * Advances several sessions at once, each by its own input: prompts and single tokens mixed. Weights are read once for
- * all of them. An entry that fails has its own status and changes nothing for the others. A session may occur once.
- * @param entries    array of n entries, `entry_size` bytes apart (sizeof of the caller's llrt_step_entry)
- * @return LLRT_OK when every entry's status is LLRT_OK, else the first failing entry's status (its index is the error's position)
+ * Advances several sessions at once, each by its own input: prompts and single tokens mixed.
+ * Weights are read once for all of them. An entry that fails has its own status and changes nothing
+ * for the others. A session may occur once.
+ * @param entries    array of n entries, `entry_size` bytes apart (sizeof of the caller's
+ *     llrt_step_entry)
+ * @return LLRT_OK when every entry's status is LLRT_OK, else the first failing entry's status (its
+ *     index is the error's position)
  */
-LLRT_API llrt_status llrt_engine_step(llrt_engine *engine, llrt_step_entry *entries, size_t n, size_t entry_size,
-                                      llrt_error *err);
+LLRT_API llrt_status llrt_engine_step(llrt_engine *engine, llrt_step_entry *entries, size_t n,
+                                      size_t entry_size, llrt_error *err);
 
 #ifdef __cplusplus
 }

@@ -24,12 +24,19 @@ extern "C" {
 typedef struct llrt_source {
     uint32_t struct_size; /**< sizeof(llrt_source), set by the init functions */
     void *ctx;            /**< passed through */
-    /** Opens the file `name` (UTF-8). Returns LLRT_ERR_NOT_FOUND when there is none: some files are optional. */
+    /**
+     * Opens the file `name` (UTF-8). Returns LLRT_ERR_NOT_FOUND when there is none: some files are
+     * optional.
+     */
     llrt_status (*open)(void *ctx, const char *name, void **file, uint64_t *size, llrt_error *err);
     /** Reads exactly n bytes at `offset`; fewer is a failure. Never asked beyond the size. */
-    llrt_status (*read_at)(void *ctx, void *file, uint64_t offset, void *to, size_t n, llrt_error *err);
+    llrt_status (*read_at)(void *ctx, void *file, uint64_t offset, void *to, size_t n,
+                           llrt_error *err);
     void (*close)(void *ctx, void *file);
-    /** Optional, may be NULL: the file's bytes in memory, valid until close. Enables LLRT_WEIGHTS_MAPPED. */
+    /**
+     * Optional, may be NULL: the file's bytes in memory, valid until close. Enables
+     * LLRT_WEIGHTS_MAPPED.
+     */
     const void *(*map)(void *ctx, void *file);
 } llrt_source;
 
@@ -42,11 +49,15 @@ typedef struct llrt_blob {
 /** A source over callbacks of the caller: zeroes the struct and sets its size. */
 LLRT_API void llrt_source_init(llrt_source *source, size_t struct_size);
 
-/** One GGUF file behind an open file descriptor, which is borrowed and whose file position is not used or moved. */
+/**
+ * One GGUF file behind an open file descriptor, which is borrowed and whose file position is not
+ * used or moved.
+ */
 LLRT_API void llrt_source_init_fd(llrt_source *source, size_t struct_size, int fd);
 
 /** One GGUF file in memory. `blob` and its bytes are borrowed as long as the source is in use. */
-LLRT_API void llrt_source_init_memory(llrt_source *source, size_t struct_size, const llrt_blob *blob);
+LLRT_API void llrt_source_init_memory(llrt_source *source, size_t struct_size,
+                                      const llrt_blob *blob);
 
 #ifdef __cplusplus
 }

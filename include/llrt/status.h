@@ -55,17 +55,25 @@ enum { LLRT_STATUS_MAP(LLRTI_STATUS_ENUM) LLRTI_STATUS_END = 1 };
  * with LLRT_ERROR_INIT. A failing call fills it, a succeeding call leaves it as it is.
  */
 typedef struct llrt_error {
-    uint32_t struct_size;             /**< sizeof(llrt_error), by LLRT_ERROR_INIT; with 0 nothing is written */
-    llrt_status status;               /**< what the call returned */
-    int64_t position;                 /**< byte, line, token or entry the text speaks of; -1 when none */
+    /** sizeof(llrt_error), by LLRT_ERROR_INIT; with 0 nothing is written */
+    uint32_t struct_size;
+    llrt_status status; /**< what the call returned */
+    /** byte, line, token or entry the text speaks of; -1 when none */
+    int64_t position;
     char text[LLRT_ERROR_TEXT_SIZE];  /**< one sentence, UTF-8: what was found, what was expected */
     char file[LLRT_ERROR_NAME_SIZE];  /**< the file concerned, or "" */
     char field[LLRT_ERROR_NAME_SIZE]; /**< the metadata key, tensor or option concerned, or "" */
 } llrt_error;
 
-#define LLRT_ERROR_INIT {(uint32_t)sizeof(llrt_error), 0, -1, "", "", ""}
+#define LLRT_ERROR_INIT                                                                            \
+    {                                                                                              \
+        (uint32_t)sizeof(llrt_error), 0, -1, "", "", ""                                            \
+    }
 
-/** The name of a status, such as "LLRT_ERR_NOMEM"; "LLRT_ERR_?" for a number this library does not know. Any thread. */
+/**
+ * The name of a status, such as "LLRT_ERR_NOMEM"; "LLRT_ERR_?" for a number this library does not
+ * know. Any thread.
+ */
 LLRT_API const char *llrt_status_name(llrt_status status);
 
 /** One sentence about a status. Any thread. */

@@ -31,17 +31,22 @@ enum {
 /** How products are computed. Whatever the choice, F32 tensors multiply in float32. */
 typedef uint32_t llrt_precision;
 enum {
-    LLRT_PRECISION_AUTO = 0,    /**< the fastest: 8-bit or bfloat16 activations where the weights' type allows */
-    LLRT_PRECISION_F32 = 1,     /**< every product and sum in float32 */
-    LLRT_PRECISION_PORTABLE = 2 /**< as AUTO, but only with arithmetic that gives the same bits on every ISA level */
+    /** the fastest: 8-bit or bfloat16 activations where the weights' type allows */
+    LLRT_PRECISION_AUTO = 0,
+    LLRT_PRECISION_F32 = 1, /**< every product and sum in float32 */
+    /** as AUTO, but only with arithmetic that gives the same bits on every ISA level */
+    LLRT_PRECISION_PORTABLE = 2
 };
 
 /** Where weights live. */
 typedef uint32_t llrt_weights;
 enum {
     LLRT_WEIGHTS_REPACKED = 0, /**< read into the backend's own layout: the fastest */
-    LLRT_WEIGHTS_MAPPED = 1    /**< used in place from a mapping of the file, rearranged tile by tile at every step: slower,
-                                    shares memory with other processes; an I/O error under the mapping is the host's to handle */
+    /**
+     * used in place from a mapping of the file, rearranged tile by tile at every step: slower,
+     * shares memory with other processes; an I/O error under the mapping is the host's to handle
+     */
+    LLRT_WEIGHTS_MAPPED = 1
 };
 
 #endif

@@ -29,19 +29,25 @@ typedef struct llrti_mem {
 /** Uses `hooks`, or the default allocator when `hooks` is NULL or has no alloc. */
 void llrti_mem_init(llrti_mem *mem, const llrt_allocator *hooks);
 
-/** The default hooks: malloc for small blocks, anonymous memory with huge pages for aligned bulk. */
+/**
+ * The default hooks: malloc for small blocks, anonymous memory with huge pages for aligned bulk.
+ */
 llrt_allocator llrti_default_allocator(void);
 
-/** `size` bytes, aligned to 64, uninitialised; NULL when there is no memory. size 0 gives a unique pointer. A small
+/** `size` bytes, aligned to 64, uninitialised; NULL when there is no memory. size 0 gives a unique
+ * pointer. A small
  *  header (LLRTI_ALLOC_HEADER bytes) in front remembers size and kind and is counted as well. */
 void *llrti_alloc(llrti_mem *mem, size_t size, llrt_memory kind);
-void *llrti_calloc(llrti_mem *mem, size_t count, size_t size, llrt_memory kind); /* zeroed, overflow-checked */
+/* zeroed, overflow-checked */
+void *llrti_calloc(llrti_mem *mem, size_t count, size_t size, llrt_memory kind);
 /** Grows or shrinks keeping contents and kind; on failure NULL, the old block stays. ptr may be
  * NULL. */
 void *llrti_realloc(llrti_mem *mem, void *ptr, size_t size, llrt_memory kind);
-void llrti_free(llrti_mem *mem, void *ptr); /* NULL is fine; llrti_alloc/calloc/realloc blocks only */
+/* NULL is fine; llrti_alloc/calloc/realloc blocks only */
+void llrti_free(llrti_mem *mem, void *ptr);
 char *llrti_strdup(llrti_mem *mem, const char *text, llrt_memory kind);
-char *llrti_strndup(llrti_mem *mem, const char *text, size_t n, llrt_memory kind); /* adds the NUL */
+/* adds the NUL */
+char *llrti_strndup(llrti_mem *mem, const char *text, size_t n, llrt_memory kind);
 
 #define LLRTI_ALLOC_HEADER 64
 
@@ -68,8 +74,10 @@ bool llrti_round_up_size(size_t a, size_t to, size_t *out);
         size_t n, capacity;                                                                        \
     }
 #define llrti_vec_reserve(mem, v, count, kind)                                                     \
-    llrti_vec_reserve_((mem), (void **)&(v)->data, &(v)->capacity, (count), sizeof *(v)->data, (kind))
-#define llrti_vec_free(mem, v) (llrti_free((mem), (v)->data), (v)->data = NULL, (v)->n = (v)->capacity = 0)
+    llrti_vec_reserve_((mem), (void **)&(v)->data, &(v)->capacity, (count), sizeof *(v)->data,     \
+                       (kind))
+#define llrti_vec_free(mem, v)                                                                     \
+    (llrti_free((mem), (v)->data), (v)->data = NULL, (v)->n = (v)->capacity = 0)
 bool llrti_vec_reserve_(llrti_mem *mem, void **data, size_t *capacity, size_t count, size_t size,
                         llrt_memory kind);
 

@@ -59,7 +59,7 @@ static inline uint16_t llrti_float_to_f16(float x)
     const uint32_t magnitude = u & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
     if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds to infinity */
-    if (magnitude < 0x38800000u) { /* subnormal or zero */
+    if (magnitude < 0x38800000u) {                                   /* subnormal or zero */
         if (magnitude < 0x33000000u) return (uint16_t)sign;
         const uint32_t shift = 126u - (magnitude >> 23);
         const uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;

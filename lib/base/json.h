@@ -12,7 +12,12 @@
 #include "error.h"
 
 typedef enum llrti_json_type {
-    LLRTI_JSON_NULL, LLRTI_JSON_BOOL, LLRTI_JSON_INT, LLRTI_JSON_DOUBLE, LLRTI_JSON_STRING, LLRTI_JSON_ARRAY,
+    LLRTI_JSON_NULL,
+    LLRTI_JSON_BOOL,
+    LLRTI_JSON_INT,
+    LLRTI_JSON_DOUBLE,
+    LLRTI_JSON_STRING,
+    LLRTI_JSON_ARRAY,
     LLRTI_JSON_OBJECT
 } llrti_json_type;
 
@@ -20,8 +25,8 @@ typedef enum llrti_json_type {
  * NUL). */
 typedef struct llrti_json {
     llrti_json_type type;
-    uint32_t n;                    /* bytes, elements or members */
-    const char *key;               /* of an object's member, else NULL */
+    uint32_t n;      /* bytes, elements or members */
+    const char *key; /* of an object's member, else NULL */
     uint32_t n_key;
     union {
         bool b;
@@ -34,7 +39,8 @@ typedef struct llrti_json {
 
 typedef struct llrti_json_doc llrti_json_doc;
 
-llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_json_doc **out, llrt_error *err);
+llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_json_doc **out,
+                             llrt_error *err);
 const llrti_json *llrti_json_root(const llrti_json_doc *doc);
 void llrti_json_free(llrti_json_doc *doc); /* NULL is fine */
 

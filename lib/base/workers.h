@@ -18,13 +18,14 @@ typedef struct llrti_workers llrti_workers;
 
 /** The host's pool: runs body(arg, i) once for every i < n, in any order and on any threads, and
  * returns when all are done. */
-typedef void (*llrti_lent_parallel_for)(void *ctx, uint32_t n, void (*body)(void *arg, uint32_t index), void *arg);
+typedef void (*llrti_lent_parallel_for)(void *ctx, uint32_t n,
+                                        void (*body)(void *arg, uint32_t index), void *arg);
 
 typedef void (*llrti_task)(void *arg, uint32_t task, uint32_t worker);
 
 /** n_worker 0 takes the processors of the affinity mask. `lent` may be NULL. */
-llrt_status llrti_workers_create(llrti_mem *mem, uint32_t n_worker, llrti_lent_parallel_for lent, void *lent_ctx,
-                                 llrti_workers **out, llrt_error *err);
+llrt_status llrti_workers_create(llrti_mem *mem, uint32_t n_worker, llrti_lent_parallel_for lent,
+                                 void *lent_ctx, llrti_workers **out, llrt_error *err);
 /** Runs task(arg, i, w) for all i < n_task; w < n_worker is unique among the tasks running at one
  * moment. */
 void llrti_workers_run(llrti_workers *workers, uint32_t n_task, llrti_task task, void *arg);

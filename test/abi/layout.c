@@ -9,7 +9,8 @@
 
 #if UINTPTR_MAX == 0xffffffffffffffffu
 #define SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
-#define AT(type, member, offset) _Static_assert(offsetof(type, member) == (offset), #type "." #member)
+#define AT(type, member, offset)                                                                   \
+    _Static_assert(offsetof(type, member) == (offset), #type "." #member)
 
 SIZE(llrt_api, 560);
 AT(llrt_api, struct_size, 0);

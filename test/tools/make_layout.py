@@ -57,7 +57,9 @@ def main():
             out += f"AT({what.replace('.', ', ')}, {value});\n"
         else:
             out += f"SIZE({what}, {value});\n"
-    (ROOT / "test/abi/layout.c").write_text(out + "#endif\n\nint main(void)\n{\n    return 0;\n}\n")
+    path = ROOT / "test/abi/layout.c"
+    path.write_text(out + "#endif\n\nint main(void)\n{\n    return 0;\n}\n")
+    subprocess.run(["clang-format", "-i", path], check=True)
 
 
 if __name__ == "__main__":
