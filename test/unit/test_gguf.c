@@ -515,7 +515,7 @@ static const struct {
     {bad_alignment_zero, LLRT_ERR_FORMAT, "general.alignment", "found 0"},
     {bad_alignment_odd, LLRT_ERR_FORMAT, "general.alignment", "found 24"},
     {bad_alignment_huge, LLRT_ERR_FORMAT, "general.alignment", "found 2147483648"},
-    {bad_alignment_type, LLRT_ERR_FORMAT, "general.alignment", "type 8"},
+    {bad_alignment_type, LLRT_ERR_FORMAT, "general.alignment", "type string, expected u32"},
     {bad_split_type, LLRT_ERR_FORMAT, "split.count", "expected an integer"},
     {bad_split_negative, LLRT_ERR_FORMAT, "split.count", "found -2"},
     {bad_split_name, LLRT_ERR_FORMAT, "split.count", "-00001-of-00002.gguf"},
