@@ -11,6 +11,14 @@
 #include "engine_support.h"
 #include "json.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_SANITIZED 1
+#endif
+#endif
+
 #if !defined(_WIN32)
 #include <sys/wait.h>
 #include <unistd.h>
@@ -314,6 +322,22 @@ static void test_allocation_failures(void **state)
     tiny_free(&tiny);
 }
 
+/* Bytes of this process in memory; 0 where that can't be asked or a sanitizer keeps freed blocks. */
+static size_t resident_bytes(void)
+{
+    size_t n_all = 0, n_resident = 0;
+#if defined(__linux__) && !defined(IS_SANITIZED)
+    FILE *const f = fopen("/proc/self/statm", "r");
+    if (f) {
+        if (fscanf(f, "%zu %zu", &n_all, &n_resident) != 2) n_resident = 0;
+        fclose(f);
+    }
+    n_resident *= (size_t)sysconf(_SC_PAGESIZE);
+#endif
+    (void)n_all;
+    return n_resident;
+}
+
 static void test_ten_thousand_cycles_do_not_grow(void **state)
 {
     (void)state;
@@ -327,8 +351,12 @@ static void test_ten_thousand_cycles_do_not_grow(void **state)
     o.allocator = &hooks;
     o.n_ctx = 64;
     o.n_step_tok = 8;
+    size_t resident = 0;
     for (int i = 0; i < 10000; i++) {
-        if (i == 500) llrti_memory_info(&free_before, &all);
+        if (i == 500) {
+            llrti_memory_info(&free_before, &all);
+            resident = resident_bytes();
+        }
         llrt_engine *const engine = open_tiny_with(&tiny, &o);
         if (i % 16 == 0) {
             llrt_session *const s = new_session(engine);
@@ -341,6 +369,11 @@ static void test_ten_thousand_cycles_do_not_grow(void **state)
     llrti_memory_info(&free_after, &all);
     /* What is not counted by hooks (threads, handles) would show here: 9500 stacks are many gigabytes. */
     assert_true(free_after + ((uint64_t)1 << 30) > free_before);
+    /* 500 bytes a cycle would show. */
+    const size_t grown = resident_bytes() > resident ? resident_bytes() - resident : 0;
+    print_message("resident: %zu KiB after 500 cycles, %zu KiB more after 10000\n", resident >> 10,
+                  grown >> 10);
+    assert_true(grown < (size_t)4 << 20);
     tiny_free(&tiny);
 }
 
