@@ -4,8 +4,8 @@
 set -eu
 build="gcc libc6-dev meson ninja-build pkg-config python3 libutf8proc-dev libedit-dev"
 test="g++ git clang clang-format libclang-rt-14-dev libcmocka-dev cmake pmccabe binutils zstd
-    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user gcc-mingw-w64-x86-64"
-full="valgrind gcovr abigail-tools llvm"
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user gcc-mingw-w64-x86-64 abigail-tools"
+full="valgrind gcovr llvm"
 case ${1:-build} in
     build) wanted="$build" ;;
     test) wanted="$build $test" ;;

@@ -4,17 +4,20 @@
 
     run_tests.py quick   release build, unit and kernel tests, gates: before every commit (3 minutes)
     run_tests.py all     that and sanitizers, consumers, cross builds, half a minute per fuzz target (20 minutes)
-    run_tests.py full    that and ThreadSanitizer, valgrind, coverage, abidiff, the whole same-bits matrix, longer fuzzing
+    run_tests.py full    that and ThreadSanitizer, valgrind, coverage, the tests of suite "long", longer fuzzing
 
-Builds go to build-test/ in the checkout (LLRT_BUILD_ROOT names another place). --only NAME runs the steps whose name
-contains NAME. Timed programs take a lock that these tests hold shared, so that neither disturbs the other.
+Builds go to build-test/ in the checkout (LLRT_BUILD_ROOT names another place); further test data comes from
+../shared/data (LLRT_TEST_DATA names another place), and tests that lack it are skipped by name. --only NAME runs the
+steps whose name contains NAME. Timed programs take a lock that these tests hold shared, so that neither disturbs
+the other.
 """
 import argparse
+import concurrent.futures
 import fcntl
-import glob
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +40,10 @@ def note(kind, name, seconds=None):
         failures.append(name)
 
 
+def last_line(text):
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
 def run(name, command, env=None, cwd=ROOT, quiet=True):
     """Runs one command as one test; its output is shown when it fails."""
     start = time.monotonic()
@@ -45,7 +52,7 @@ def run(name, command, env=None, cwd=ROOT, quiet=True):
                             errors="replace")
     seconds = time.monotonic() - start
     if result.returncode == 77:
-        note("skipped", name + ": " + (result.stdout.strip().splitlines() or [""])[-1])
+        note("skipped", name + ": " + last_line(result.stdout))
     elif result.returncode:
         print(result.stdout[-20000:])
         note("failed", name, seconds)
@@ -56,17 +63,39 @@ def run(name, command, env=None, cwd=ROOT, quiet=True):
     return result.returncode == 0
 
 
-def build(name, options, env=None, targets=()):
-    """Configures and builds one directory; True when that worked."""
+def build(name, options, env=None):
+    """Configures and builds one directory; its path when that worked, else None."""
     where = BUILD / name
-    if not (where / "build.ninja").exists():
+    options = ["-Dwerror=true", *options]
+    if os.environ.get("LLRT_TEST_DATA"):
+        options.append("-Ddata=" + os.path.abspath(os.environ["LLRT_TEST_DATA"]))
+    record = where / "configured-with.json"
+    configured = json.dumps([str(ROOT), options])
+    if not (where / "build.ninja").exists() or not record.exists() or record.read_text() != configured:
         shutil.rmtree(where, ignore_errors=True)
         if not run(f"{name}: configure", ["meson", "setup", where, ROOT, *options], env):
             return None
-    return where if run(f"{name}: build", ["ninja", "-C", where, "-j", JOBS, *targets], env) else None
+        record.write_text(configured)
+    return where if run(f"{name}: build", ["ninja", "-C", where, "-k", "0", "-j", JOBS], env) else None
 
 
-def meson_tests(name, where, suites=(), env=None, exclude=(), timeout_multiplier=1):
+def note_test(name, test):
+    """Counts one of Meson's tests; the cases that cmocka skipped in it are named with the reason printed before."""
+    kind = {"OK": "passed", "SKIP": "skipped"}.get(test["result"], "failed")
+    out = test.get("stdout") or ""
+    title = f"{name}: {test['name'].removeprefix('llrt:')}"
+    if kind == "failed":
+        print(out[-8000:], (test.get("stderr") or "")[-8000:], f"{title}: {test['result']}", sep="\n")
+    if kind == "skipped":
+        title += ": " + last_line(out)
+    skips = re.findall(r"^(?!\[)(.*)\n\[  SKIPPED \] (\w+)$", out, re.M) if kind == "passed" else []
+    if not skips or "[       OK ]" in out:
+        note(kind, title, test["duration"])
+    for reason, case in skips:
+        note("skipped", f"{title}, {case}: {reason.removeprefix('skipped: ')}")
+
+
+def meson_tests(name, where, suites=(), env=None, exclude=(), timeout_multiplier=1, wrapper=None):
     """Runs Meson's tests of one build directory and counts each of them."""
     command = ["meson", "test", "-C", where, "--no-rebuild", "--num-processes", JOBS, "--timeout-multiplier",
                timeout_multiplier]
@@ -74,19 +103,17 @@ def meson_tests(name, where, suites=(), env=None, exclude=(), timeout_multiplier
         command += ["--suite", suite]
     for suite in exclude:
         command += ["--no-suite", suite]
+    if wrapper:
+        command += ["--wrapper", wrapper]
+    log = where / "meson-logs/testlog.json"
+    log.unlink(missing_ok=True)
     subprocess.run([str(c) for c in command], cwd=ROOT, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    log = where / "meson-logs/testlog.json"
-    if not log.exists():
+    lines = log.read_text().splitlines() if log.exists() else []
+    for line in lines:
+        note_test(name, json.loads(line))
+    if not lines:
         note("failed", f"{name}: no test ran")
-        return
-    for line in log.read_text().splitlines():
-        test = json.loads(line)
-        kind = {"OK": "passed", "SKIP": "skipped"}.get(test["result"], "failed")
-        if kind == "failed":
-            print(test.get("stdout", "")[-8000:], test.get("stderr", "")[-8000:], sep="\n")
-        note(kind, f"{name}: {test['name']}", test["duration"])
-    log.unlink()
 
 
 def gates(where):
@@ -97,46 +124,68 @@ def gates(where):
     run("gate: exported symbols and library size", [tools / "check_symbols.py", where])
     run("gate: headers and documented programs", ["sh", tools / "check_headers.sh"])
     files = [f for top in ("include", "lib", "backends", "examples", "test")
-             for f in glob.glob(f"{ROOT}/{top}/**/*.[ch]", recursive=True)]
+             for f in sorted((ROOT / top).rglob("*.[ch]"))]
     run("gate: clang-format", ["clang-format", "--dry-run", "--Werror", *files])
 
 
-WERROR = ["-Dwerror=true"]
+def release_build():
+    """The build that most steps use: gcc, release, every program, installed below BUILD/prefix by step_consumer."""
+    return build("gcc-release", [f"--prefix={BUILD / 'prefix'}", "--libdir=lib"], {"CC": "gcc"})
+
+
+def debug_build():
+    return build("gcc-debug", ["-Dbuildtype=debug"], {"CC": "gcc"})
 
 
 def step_release(tier):
-    where = build("gcc-release", WERROR)
+    where = release_build()
     if where:
         meson_tests("gcc-release", where, exclude=() if tier == "full" else ("long",))
         gates(where)
 
 
+def step_programs(tier):
+    where = BUILD / "gcc-release"
+    program = where / "examples/llrt"
+    run("program contract", [ROOT / "test/tools/check_program.py", program])
+    run("demo", ["sh", ROOT / "examples/demo.sh", "Once upon a time"], {"LLRT_BUILD": str(where)})
+
+
 def step_sanitizers(tier):
     env = {"CC": "clang", "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",
            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
-    where = build("clang-asan", WERROR + ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dbuildtype=debugoptimized",
-                                          "-Dcli=disabled"], env)
+    where = build("clang-asan", ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dbuildtype=debugoptimized",
+                                 "-Dcli=disabled"], env)
     if where:
         meson_tests("clang-asan", where, env=env, exclude=("long",), timeout_multiplier=4)
 
 
+def step_debug(tier):
+    where = debug_build()
+    if where and tier == "full":
+        meson_tests("gcc-debug", where, exclude=("long",), timeout_multiplier=6)
+
+
 def step_consumer(tier):
-    where = BUILD / "gcc-release"
+    where = release_build()
     prefix = BUILD / "prefix"
     shutil.rmtree(prefix, ignore_errors=True)
-    where = build("gcc-install", WERROR + ["--prefix", str(prefix), "-Dtests=disabled"])
-    if where and run("install", ["ninja", "-C", where, "install"]):
-        run("consumers: C99, C++11, pkg-config, CMake, shared, static",
-            ["sh", ROOT / "test/consumer/build.sh", prefix, BUILD / "consumer", MODEL])
-        env = {"LD_LIBRARY_PATH": os.pathsep.join(str(p.parent) for p in prefix.rglob("libllrt.so"))}
-        run("installed program runs", [prefix / "bin/llrt", "run", MODEL, "Once upon a time", "-n", "16", "--temp", "0"], env)
-        run("program contract", [ROOT / "test/tools/check_program.py", prefix / "bin/llrt"], env)
+    if where and run("install", ["meson", "install", "-C", where, "--no-rebuild", "--quiet"]):
+        for kind in ("pkg-config", "cmake", "readme", "examples"):
+            run(f"consumers of the installed library: {kind}",
+                ["sh", ROOT / "test/consumer/build.sh", kind, prefix, BUILD / "consumer", MODEL])
+        run("installed program", [prefix / "bin/llrt", "run", MODEL, "Once upon a time", "-n", "16", "--temp", "0"],
+            {"LD_LIBRARY_PATH": str(prefix / "lib")})
 
 
-def step_programs(tier):
-    where = BUILD / "gcc-release"
-    for name in ("minimal", "embed_many"):
-        run(f"example {name}", [where / "examples" / name, MODEL])
+def step_old_cpu(tier):
+    """Emulated processors trap on instructions they lack, wherever dispatch should have kept them from running."""
+    where = release_build()
+    if not where:
+        return
+    meson_tests("Nehalem", where, suites=("cross",), timeout_multiplier=10, wrapper="qemu-x86_64 -cpu Nehalem")
+    for cpu in ("Nehalem", "Haswell"):
+        run(f"{cpu}: example", ["qemu-x86_64", "-cpu", cpu, where / "examples/minimal", MODEL, "Once"])
 
 
 def step_aarch64(tier):
@@ -164,7 +213,7 @@ cpu_family = 'aarch64'
 cpu = 'armv8-a'
 endian = 'little'
 """)
-    where = build("aarch64", WERROR + ["--cross-file", str(cross), "-Dcli=disabled"])
+    where = build("aarch64", ["--cross-file", str(cross), "-Dcli=disabled"])
     if where:
         meson_tests("aarch64", where, suites=() if tier == "full" else ("kernels", "cross"), exclude=("long",),
                     timeout_multiplier=10)
@@ -189,79 +238,70 @@ endian = 'little'
     build("windows", ["--cross-file", str(cross), "-Dtests=disabled", "-Dcli=disabled"])
 
 
-def step_debug(tier):
-    where = build("gcc-debug", WERROR + ["-Dbuildtype=debug"])
-    if where and tier == "full":
-        meson_tests("gcc-debug", where, exclude=("long",), timeout_multiplier=6)
-
-
 def fuzz_targets(where):
     return sorted(p for p in (where / "test/fuzz").glob("fuzz_*") if p.is_file() and os.access(p, os.X_OK))
 
 
 def step_fuzz(tier):
-    env = {"CC": "clang"}
     where = build("fuzz", ["-Dfuzz=true", "-Dtests=disabled", "-Dcli=disabled", "-Dbuildtype=debugoptimized",
-                           "-Db_lundef=false"], env)
+                           "-Db_lundef=false"], {"CC": "clang"})
     if not where:
         return
     seconds = {"all": 30, "full": 600}[tier]
-    corpus = BUILD / "corpus"
-    if not run("fuzz: seed corpora", [ROOT / "test/fuzz/make_corpus.py", corpus]):
-        return
-    for target in fuzz_targets(where):
-        seeds = corpus / target.name.removeprefix("fuzz_")
+
+    def fuzz(target):
+        seeds = where / "test/fuzz/corpus" / target.name.removeprefix("fuzz_")
         found = BUILD / "fuzz-found" / target.name
         found.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as work:
             run(f"{target.name}, {seconds} s", [target, f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=2048",
-                                                f"-artifact_prefix={found}/", work, seeds],
+                                                "-verbosity=0", f"-artifact_prefix={found}/", work, seeds],
                 {"ASAN_OPTIONS": "allocator_may_return_null=1"})
+
+    with concurrent.futures.ThreadPoolExecutor(int(JOBS)) as pool:
+        list(pool.map(fuzz, fuzz_targets(where)))
+
+
+def step_abi(tier):
+    where = debug_build()
+    if where:
+        run("abidiff against the committed dump", ["sh", ROOT / "test/tools/check_abi.sh", where / "libllrt.so"])
 
 
 def step_thread_sanitizer(tier):
     env = {"CC": "clang", "TSAN_OPTIONS": "halt_on_error=1"}
-    where = build("clang-tsan", WERROR + ["-Db_sanitize=thread", "-Db_lundef=false", "-Dbuildtype=debugoptimized",
-                                          "-Dcli=disabled"], env)
+    where = build("clang-tsan", ["-Db_sanitize=thread", "-Db_lundef=false", "-Dbuildtype=debugoptimized", "-Dcli=disabled"],
+                  env)
     if where:
         meson_tests("clang-tsan", where, suites=("threads",), env=env, timeout_multiplier=10)
 
 
 def step_valgrind(tier):
-    where = build("gcc-debug", WERROR + ["-Dbuildtype=debug"])
+    where = debug_build()
     if where:
         run("valgrind: the minimal program", ["valgrind", "-q", "--error-exitcode=1", "--leak-check=full",
                                               where / "examples/minimal", MODEL, "Once"])
 
 
 def step_coverage(tier):
-    where = build("coverage", ["-Db_coverage=true", "-Dbuildtype=debug", "-Dcli=disabled"])
+    where = build("coverage", ["-Db_coverage=true", "-Dbuildtype=debug", "-Dcli=disabled"], {"CC": "gcc"})
     if where:
         meson_tests("coverage", where, exclude=("long",), timeout_multiplier=6)
         run("coverage of lib/", ["gcovr", "--root", ROOT, "--filter", "lib/", "--object-directory", where,
                                  "--print-summary"], quiet=False)
 
 
-def step_abi(tier):
-    dump = ROOT / "test/abi/llrt.abi"
-    where = build("gcc-debug", WERROR + ["-Dbuildtype=debug"])
-    if where:
-        now = BUILD / "llrt.abi"
-        subprocess.run(["abidw", "--headers-dir", ROOT / "include", "--drop-private-types", "--no-comp-dir-path",
-                        "--no-corpus-path", "--out-file", now, where / "libllrt.so"], check=True)
-        run("abidiff against the committed dump", ["abidiff", "--no-added-syms", dump, now])
-
-
 STEPS = {
     "release": (step_release, "quick all full"),
     "programs": (step_programs, "quick all full"),
+    "consumer": (step_consumer, "all full"),
+    "old-cpu": (step_old_cpu, "all full"),
     "sanitizers": (step_sanitizers, "all full"),
     "debug": (step_debug, "all full"),
-    "consumer": (step_consumer, "all full"),
+    "abi": (step_abi, "all full"),
     "aarch64": (step_aarch64, "all full"),
     "windows": (step_windows, "all full"),
     "fuzz": (step_fuzz, "all full"),
-    "abi": (step_abi, "full"),
     "threads": (step_thread_sanitizer, "full"),
     "valgrind": (step_valgrind, "full"),
     "coverage": (step_coverage, "full"),
@@ -279,7 +319,9 @@ def main():
     fcntl.flock(lock, fcntl.LOCK_SH)
     for name, (step, tiers) in STEPS.items():
         if options.tier in tiers.split() and options.only in name:
+            begin = time.monotonic()
             step(options.tier)
+            print(f"-- {name}: {time.monotonic() - begin:.0f} s", flush=True)
     print(f"\n{options.tier}: {time.monotonic() - start:.0f} s")
     for name in failures:
         print(f"failed: {name}")
