@@ -262,6 +262,11 @@ def step_fuzz(tier):
         list(pool.map(fuzz, fuzz_targets(where)))
 
 
+def step_fuzz_coverage(tier):
+    run("coverage of the parsers from the seeds", [sys.executable, ROOT / "test/tools/fuzz_coverage.py",
+                                                   BUILD / "fuzz-coverage"], quiet=False)
+
+
 def step_abi(tier):
     where = debug_build()
     if where:
@@ -302,6 +307,7 @@ STEPS = {
     "aarch64": (step_aarch64, "all full"),
     "windows": (step_windows, "all full"),
     "fuzz": (step_fuzz, "all full"),
+    "seeds": (step_fuzz_coverage, "full"),
     "threads": (step_thread_sanitizer, "full"),
     "valgrind": (step_valgrind, "full"),
     "coverage": (step_coverage, "full"),
