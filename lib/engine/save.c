@@ -224,6 +224,10 @@ static llrt_status check_header(const llrt_session *session, const uint8_t *head
                                 get_u32(header + 12), (unsigned long long)get_u64(header + 32),
                                 LLRT_PAGE_TOK, engine->page_bytes);
     }
+    if (get_u32(header + 20) != 0) {
+        return llrti_fail_field(err, LLRT_ERR_FORMAT, "reserved", "found %u, expected 0",
+                                get_u32(header + 20));
+    }
     const uint64_t n = get_u64(header + 24);
     if (n > session->options.n_ctx) {
         return llrti_fail(err, LLRT_ERR_CONTEXT_FULL,

@@ -30,7 +30,8 @@ def main():
         "bad_hash": (3, session(3)), "bad_header": (1, session(3)), "bad_magic": (0, session(3, magic=b"LLRTSESX")),
         "bad_version": (0, session(3, version=2)), "bad_kv": (10, session(3, kv=8)), "bad_page": (10, session(3, page_tok=32)),
         "bad_page_bytes": (10, session(3, page_bytes=1)),
-        "bad_model": (2, session(3)), "cut": (all_right, session(5)[:-40]), "cut_header": (0, session(1)[:50]),
+        "bad_model": (2, session(3)), "bad_reserved": (10, session(3)[:20] + b"\1" + session(3)[21:]),
+        "cut": (all_right, session(5)[:-40]), "cut_header": (0, session(1)[:50]),
         "long": (3, session(0)[:24] + struct.pack("<Q", 1 << 40) + session(0)[32:]),
         "context": (3, session(0)[:24] + struct.pack("<Q", 513) + session(0)[32:]), "nothing": (0, b""),
     }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "engine_support.h"
+#include "hash.h"
 
 #if !defined(_WIN32)
 #include <sys/wait.h>
@@ -252,6 +253,37 @@ static void test_damage_is_noticed(void **state)
     free(m.data);
 }
 
+/* A header that is wrong although its hash is right: what another program could write. */
+static void test_header_fields_are_checked(void **state)
+{
+    enum { HASH_AT = 56 };
+    static const struct {
+        size_t at;
+        const char *field;
+        llrt_status status;
+    } cases[] = {
+        {12, "page", LLRT_ERR_MISMATCH},        {16, "kv_type", LLRT_ERR_MISMATCH},
+        {20, "reserved", LLRT_ERR_FORMAT},      {32, "page", LLRT_ERR_MISMATCH},
+        {40, "fingerprint", LLRT_ERR_MISMATCH},
+    };
+    fixture *const f = *state;
+    memory_stream m = {.data = malloc(f->saved.n), .n = f->saved.n};
+    llrt_session *const s = new_session(f->engine);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        llrt_error e = LLRT_ERROR_INIT;
+        memcpy(m.data, f->saved.data, m.n);
+        m.data[cases[i].at] ^= 1;
+        llrti_hash_store(llrti_hash_bytes(m.data, HASH_AT, UINT64_C(0x53455353)), m.data + HASH_AT);
+        m.at = 0;
+        assert_int_equal(llrt_session_load_from(s, read_memory, &m, &e), cases[i].status);
+        assert_string_equal(e.field, cases[i].field);
+        assert_true(e.text[0] != 0);
+        assert_int_equal(llrt_session_n_tok(s), 0);
+    }
+    llrt_session_free(s);
+    free(m.data);
+}
+
 static void test_failing_writes_and_allocations(void **state)
 {
     fixture *const f = *state;
@@ -326,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_across_processes),
         cmocka_unit_test(test_what_does_not_fit_is_named),
         cmocka_unit_test(test_damage_is_noticed),
+        cmocka_unit_test(test_header_fields_are_checked),
         cmocka_unit_test(test_failing_writes_and_allocations),
         cmocka_unit_test(test_embedding_rows_are_kept),
     };
