@@ -486,12 +486,9 @@ bool llrti_string_is(llrti_string string, const char *text)
     return string.n == strlen(text) && memcmp(string.data, text, string.n) == 0;
 }
 
-llrt_status llrti_hparams_init(llrti_hparams *hp, const llrti_model_file *file, llrt_error *err)
+static llrt_status read_architecture(llrti_hparams *hp, const llrti_model_file *file,
+                                     llrt_error *err)
 {
-    memset(hp, 0, sizeof *hp);
-    hp->file = file;
-    hp->err = err;
-    hp->is_gguf = llrti_model_file_kind(file) == LLRTI_FILE_GGUF;
     const char *const field = hp->is_gguf ? "general.architecture" : "model_type";
     const char *const place = hp->is_gguf ? "" : "config.json: ";
     value v;
@@ -521,4 +518,15 @@ llrt_status llrti_hparams_init(llrti_hparams *hp, const llrti_model_file *file, 
                                              place, field, found);
     memcpy(hp->architecture, v.s.data, v.s.n);
     return LLRT_OK;
+}
+
+llrt_status llrti_hparams_init(llrti_hparams *hp, const llrti_model_file *file, llrt_error *err)
+{
+    memset(hp, 0, sizeof *hp);
+    hp->file = file;
+    hp->err = err;
+    hp->is_gguf = llrti_model_file_kind(file) == LLRTI_FILE_GGUF;
+    const llrt_status status = read_architecture(hp, file, err);
+    if (status < 0 && !hp->is_gguf) llrti_model_file_blame(file, "config.json", err);
+    return status;
 }

@@ -150,6 +150,7 @@ static llrt_status build(storage *s, const llrti_model_file *file, uint32_t n_ct
     const llrti_family *const family = find_family(&b.hp);
     if (!family) {
         b.hp.status = fail_unknown(&b.hp);
+        if (!b.hp.is_gguf) llrti_model_file_blame(file, "config.json", err);
         goto done;
     }
     s->model.architecture = family->name;

@@ -406,6 +406,7 @@ void llrti_rope_read(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, u
         return;
     }
     hp->status = llrti_rope_compute(&scaling, inv_freq, &out->magnitude, hp->err);
+    if (hp->status < 0 && !hp->is_gguf) llrti_model_file_blame(hp->file, "config.json", hp->err);
     out->inv_freq = inv_freq;
     out->n_rot = scaling.n_rot;
     out->pairs = hp->is_gguf ? gguf_pairs : LLRT_ROPE_HALVES;
