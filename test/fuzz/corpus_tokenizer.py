@@ -185,7 +185,7 @@ bad = [gguf(spm_keys(model=None)), gguf(spm_keys(model=(8, "bert"))), gguf(spm_k
 # Long enough for the heap; with switches 255 the target repeats a text until the cache of words is used.
 for text in RAW + [b"ab abc a \xff \xe4\xb8\xad cab 12, it's  x\n" * 80, b"a" * 3000]:
     emit(text, 0, b"")
-emit(b"ab abc a \xff \xe4\xb8\xad cab 12, it's  x sesquipedalian\n", 255, b"")
+emit(b"ab abc a \xff \xe4\xb8\xad cab 12, it's  x sesquipedalian\nx x\n"[:48], 255, b"")
 emit("".join(chr(c) for c in range(0x21, 0x2000, 7)).encode(), 0, b"")
 # Words beyond the length that is scanned, with merges that compete.
 PYRAMID = {"vocab": {"a": 0, "b": 1, "ab": 2, "aa": 3, "abab": 4, "aaaa": 5, "ba": 6},
