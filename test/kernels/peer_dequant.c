@@ -35,7 +35,7 @@ static uint32_t random_bits(uint64_t *state)
 static llrti_dequant_fn *kernel_of(const llrti_gemm_kernels *kernels, const char *format)
 {
 #define LLRTI_GEMM_KERNEL(slot, symbol, isa, exact)                                                \
-    if (strcmp(format, #slot + 8) == 0) return kernels->slot;
+    if (strcmp(format, &#slot[8]) == 0) return kernels->slot;
 #include "dequant.def"
 #undef LLRTI_GEMM_KERNEL
     return NULL;
