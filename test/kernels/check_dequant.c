@@ -46,7 +46,7 @@ void check_dequant(check_run *run)
 {
 #define LLRTI_GEMM_KERNEL(slot, symbol, isa, exact)                                                \
     check_slot(run, #symbol, isa,                                                                  \
-               &(dequant_case){symbol, llrtk_##slot##_f32_ref, quant_block_find(#slot + 8)});
+               &(dequant_case){symbol, llrtk_##slot##_f32_ref, quant_block_find(&#slot[8])});
 #include "dequant.def"
 #undef LLRTI_GEMM_KERNEL
 }

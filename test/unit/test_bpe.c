@@ -55,7 +55,8 @@ static void test_random_merges_equal_naive_ones(void **state)
         llrti_bpe_scratch_init(&scratch, &mem);
         assert_int_equal(llrti_bpe_reserve(&bpe, 40, NULL), 0);
         for (int i = 0; i < 40; i++) {
-            const rule r = {(int32_t)next_random(6 + n_rule), (int32_t)next_random(6 + n_rule),
+            const uint32_t n_known = (uint32_t)(6 + n_rule);
+            const rule r = {(int32_t)next_random(n_known), (int32_t)next_random(n_known),
                             next_random(30), (int32_t)(6 + n_rule)};
             bool is_new = true;
             for (size_t k = 0; k < n_rule; k++)

@@ -150,8 +150,7 @@ static void put_merge(gguf_writer *w, const char *merge)
 static void test_byte_level_file(void **state)
 {
     static const char *const tokens[] = {"a", "b", "\xc4\xa0",
-                                         "\xc4\xa0"
-                                         "a",
+                                         "\xc4\xa0\x61", /* the last letter is an "a" */
                                          "<|im_end|>"};
     begin_gguf(&writer);
     put_text(&writer, "tokenizer.ggml.model", "gpt2");
