@@ -7,6 +7,6 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 dump="$root/test/abi/llrt.abi"
 if [ "${2-}" = --update ]; then
     abidw --headers-dir "$root/include/llrt" --drop-private-types --no-show-locs --no-comp-dir-path --no-corpus-path \
-        --no-elf-needed --out-file "$dump" "$1"
+        --no-elf-needed --exported-interfaces-only "$1" | sed "s| path='[^']*/\([^/']*\)'| path='\1'|" > "$dump"
 fi
 abidiff --no-added-syms --no-show-locs --headers-dir2 "$root/include/llrt" --drop-private-types "$dump" "$1"
