@@ -7,7 +7,7 @@ set -eu
 what=$1 dir=$2
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -v security | head -n 1)
+mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
