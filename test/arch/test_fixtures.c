@@ -365,57 +365,38 @@ static void test_stories(void **state)
     free_expectation(&e);
 }
 
-/* Where the demo model and its reference are: shipped with the project, or in the test data. */
-static const char *demo_folder(char *out, size_t n)
-{
-    char probe[600];
-    const char *const models = getenv("LLRT_TEST_MODELS"), *const data = getenv("LLRT_TEST_DATA");
-    const char *const base[] = {models, data};
-    for (int i = 0; i < 2; i++) {
-        if (!base[i]) continue;
-        snprintf(out, n, "%s%s", base[i], i ? "/demo" : "");
-        snprintf(probe, sizeof probe, "%s/reference.f32", out);
-        FILE *const f = fopen(probe, "rb");
-        if (!f) continue;
-        fclose(f);
-        return out;
-    }
-    return NULL;
-}
-
 /* The demo model as F16 files against float32 logits of llama.cpp on the same weights. */
 static void test_demo(void **state)
 {
     (void)state;
-    char folder[512], path[600];
-    static const char *const files[] = {"llrt-demo-f16.gguf", "hf"};
+    char path[600];
+    size_t n;
     expectation e = {.n_vocab = 1664};
     llrti_mem mem;
     llrti_mem_init(&mem, NULL);
-    if (!demo_folder(folder, sizeof folder)) {
-        print_message("skipped: no demo model with reference.f32\n");
-        skip();
-    }
-    snprintf(path, sizeof path, "%s/reference.json", folder);
+    const char *const models = getenv("LLRT_TEST_MODELS"), *const data = test_data_folder();
+    assert_non_null(models); /* shipped with the project: never absent */
+    snprintf(path, sizeof path, "%s/llrt-demo.reference.json", models);
     llrti_json_doc *const doc = parse_file(&mem, path);
     assert_non_null(doc);
     const llrti_json *const sequences = llrti_json_get(llrti_json_root(doc), "sequences");
-    assert_true(sequences && sequences->n <= 8);
+    assert_true(sequences && sequences->n > 0 && sequences->n <= 8);
     e.n_sequence = sequences->n;
     for (uint32_t i = 0; i < sequences->n; i++)
         read_tokens(llrti_json_get(llrti_json_at(sequences, i), "tokens"), &e, i);
     llrti_json_free(doc);
-    snprintf(path, sizeof path, "%s/reference.f32", folder);
+    snprintf(path, sizeof path, "%s/llrt-demo.reference.f32", models);
     read_raw(path, &e);
-    for (size_t i = 0; i < LLRTI_COUNT(files); i++) {
-        size_t n;
-        snprintf(path, sizeof path, "%s/%s%s", folder, files[i], i ? "/config.json" : "");
-        char *const probe = test_read_file(path, &n);
-        free(probe);
-        if (!probe) continue;
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+    snprintf(path, sizeof path, "%s/llrt-demo.gguf", models);
+    check_everywhere(path, &e, (bound){.absolute = 2e-4});
+    snprintf(path, sizeof path, "%s/demo/hf/config.json", data ? data : "");
+    char *const probe = data ? test_read_file(path, &n) : NULL;
+    snprintf(path, sizeof path, "%s/demo/hf", data ? data : "");
+    if (probe)
         check_everywhere(path, &e, (bound){.absolute = 2e-4});
-    }
+    else
+        print_message("left out: the demo model as a folder, no test data\n");
+    free(probe);
     free_expectation(&e);
 }
 
