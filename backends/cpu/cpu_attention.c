@@ -90,7 +90,7 @@ static void store_head(const attention_job *job, const llrt_step_seq *seq, uint3
         const uint32_t position = (uint32_t)seq->pos_begin + i, at = position % LLRT_PAGE_TOK;
         const uint32_t n = LLRTI_MIN(LLRT_PAGE_TOK - at, seq->n_row - i);
         const llrti_kv_tile tile =
-            llrti_cpu_runtime_tile(rt, job->kv, seq->page[position / LLRT_PAGE_TOK], head);
+            llrti_cpu_runtime_tile(rt, job->kv, seq->page[0][position / LLRT_PAGE_TOK], head);
         const size_t row = (size_t)seq->row_begin + i;
         ops->kv_store_k[kind](job->k + row * k_row + (size_t)head * d->k_dim, k_row, n, d->k_dim,
                               at, tile.k, tile.k_scale);
@@ -151,7 +151,7 @@ static void run_tile(const attention_job *job, const query_block *b, uint32_t ti
 {
     const llrti_cpu_runtime *const rt = job->rt;
     const llrti_attention_tile args = {
-        .kv = llrti_cpu_runtime_tile(rt, job->kv, b->seq->page[tile], b->head),
+        .kv = llrti_cpu_runtime_tile(rt, job->kv, b->seq->page[0][tile], b->head),
         .k_dim = job->kv->desc.k_dim,
         .v_dim = job->kv->desc.v_dim,
         .n_query = b->n,

@@ -34,10 +34,10 @@ static llrt_status check_page(const llrti_cpu_runtime *rt, uint32_t page, uint32
                               llrt_error *err)
 {
     if (rt->is_in_flight) return llrti_fail(err, LLRT_ERR_STATE, "a step is in flight");
-    if (page >= rt->limits.n_page || n_tok > LLRT_PAGE_TOK)
+    if (page >= rt->limits.n_page[0] || n_tok > LLRT_PAGE_TOK)
         return llrti_fail(err, LLRT_ERR_ARGUMENT,
                           "%u positions of page %u, expected at most %d of a page below %u", n_tok,
-                          page, LLRT_PAGE_TOK, rt->limits.n_page);
+                          page, LLRT_PAGE_TOK, rt->limits.n_page[0]);
     return LLRT_OK;
 }
 

@@ -181,7 +181,7 @@ static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
         !llrti_round_up_size(total, 64, &l->scratch_bytes))
         return false;
 
-    return llrti_mul_size(m->page_bytes, limits->n_page, &l->kv_bytes);
+    return llrti_mul_size(m->page_bytes, limits->n_page[0], &l->kv_bytes);
 }
 
 static llrt_status check_limits(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -192,13 +192,13 @@ static llrt_status check_limits(const llrti_cpu_model *m, const llrt_runtime_lim
                           limits ? limits->struct_size : 0, sizeof *limits);
     if (limits->n_row >= 1 && limits->n_row <= 1u << 24 && limits->n_seq >= 1 &&
         limits->n_seq <= 1u << 24 && limits->n_out <= 1u << 24 &&
-        (m->n_kv == 0 || limits->n_page >= 1))
+        (m->n_kv == 0 || limits->n_page[0] >= 1))
         return LLRT_OK;
     return llrti_fail(err, LLRT_ERR_ARGUMENT,
                       "limits of %u rows, %u sequences, %u wanted rows, %u pages: expected at "
                       "least one (wanted rows: 0), "
                       "and at most 2^24 rows or sequences",
-                      limits->n_row, limits->n_seq, limits->n_out, limits->n_page);
+                      limits->n_row, limits->n_seq, limits->n_out, limits->n_page[0]);
 }
 
 llrt_status llrti_cpu_runtime_measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -218,7 +218,7 @@ llrt_status llrti_cpu_runtime_measure(const llrti_cpu_model *m, const llrt_runti
     if (is_ok && measure(m, limits, l)) return LLRT_OK;
     return llrti_fail(err, LLRT_ERR_ARGUMENT,
                       "limits of %u rows, %u wanted rows, %u pages: their size overflows",
-                      limits->n_row, limits->n_out, limits->n_page);
+                      limits->n_row, limits->n_out, limits->n_page[0]);
 }
 
 /* ---- Parallel loops ------------------------------------------------------------------------- */

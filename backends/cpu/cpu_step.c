@@ -36,15 +36,15 @@ static llrt_status check_seq(const llrti_cpu_runtime *rt, const llrt_step_desc *
                           (long long)begin, (long long)end - 1, (long long)LLRTI_MAX(p->pos_low, 0),
                           (long long)p->pos_high - 1);
     if (rt->model->n_kv == 0) return LLRT_OK;
-    if (!s->page || (uint64_t)s->n_page * LLRT_PAGE_TOK < (uint64_t)end)
+    if (!s->page[0] || (uint64_t)s->n_page * LLRT_PAGE_TOK < (uint64_t)end)
         return llrti_fail(err, LLRT_ERR_ARGUMENT,
                           "sequence %u has %u pages, expected at least %llu", i, s->n_page,
                           (unsigned long long)((end + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK));
     for (int64_t k = 0; k < (end + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK; k++)
-        if (s->page[k] >= rt->limits.n_page)
+        if (s->page[0][k] >= rt->limits.n_page[0])
             return llrti_fail(err, LLRT_ERR_ARGUMENT,
                               "sequence %u, page %lld is %u, expected one below %u", i,
-                              (long long)k, s->page[k], rt->limits.n_page);
+                              (long long)k, s->page[0][k], rt->limits.n_page[0]);
     return LLRT_OK;
 }
 

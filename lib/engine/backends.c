@@ -23,6 +23,44 @@
 #define PLUGIN_FORMAT "%s/libllrt-%.*s.so"
 #endif
 
+/* Slots that a backend may leave out: what its models never need, or what it does not offer. */
+
+static llrt_status no_state_read(void *runtime, uint32_t slot, float *to, size_t n, llrt_error *err)
+{
+    return llrti_fail(err, LLRT_ERR_UNSUPPORTED, "the backend keeps no recurrent states");
+}
+
+static llrt_status no_state_write(void *runtime, uint32_t slot, const float *from, size_t n,
+                                  llrt_error *err)
+{
+    return llrti_fail(err, LLRT_ERR_UNSUPPORTED, "the backend keeps no recurrent states");
+}
+
+static llrt_status no_adapter_put(void *runtime, uint32_t slot, const llrt_adapter_part *part,
+                                  uint32_t n_part, llrt_error *err)
+{
+    return llrti_fail(err, LLRT_ERR_UNSUPPORTED, "the backend has no adapters");
+}
+
+static llrt_status no_squares_read(void *runtime, uint32_t tensor, double *sum, uint64_t *count,
+                                   llrt_error *err)
+{
+    return llrti_fail(err, LLRT_ERR_UNSUPPORTED, "the backend sums no squares");
+}
+
+static void no_squares_reset(void *runtime)
+{
+}
+
+static void fill_absent(llrt_backend *table)
+{
+    if (!table->state_read) table->state_read = no_state_read;
+    if (!table->state_write) table->state_write = no_state_write;
+    if (!table->adapter_put) table->adapter_put = no_adapter_put;
+    if (!table->squares_read) table->squares_read = no_squares_read;
+    if (!table->squares_reset) table->squares_reset = no_squares_reset;
+}
+
 static llrt_status check_table(const llrt_backend *table, const char *name, size_t n_name,
                                llrt_error *err)
 {
@@ -109,6 +147,7 @@ llrt_status llrti_backends_load(llrti_backends *backends, const char *plugin_dir
     slot->table.struct_size = (uint32_t)sizeof slot->table;
     LLRTI_TRY_GOTO(status, entry(LLRT_BACKEND_VERSION, &slot->table, err));
     LLRTI_TRY_GOTO(status, check_table(&slot->table, name, n_name, err));
+    fill_absent(&slot->table);
     backends->n++;
     *out = &slot->table;
     return LLRT_OK;

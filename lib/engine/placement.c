@@ -152,7 +152,7 @@ static llrt_runtime_limits limits_of(const llrt_engine *engine, uint32_t n_page)
         .n_row = engine->options.n_step_tok,
         .n_seq = engine->options.n_step_seq,
         .n_out = engine->options.n_step_out,
-        .n_page = n_page,
+        .n_page = {n_page},
     };
 }
 

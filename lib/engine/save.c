@@ -112,8 +112,8 @@ static llrt_status read_page(llrt_engine *engine, uint32_t stage, uint32_t page,
 {
     const llrti_engine_stage *const at = &engine->stages.at[stage];
     llrti_step_acquire(engine);
-    const llrt_status status =
-        at->backend->page_read(at->runtime, page, n_tok, to, part_bytes(engine, stage, n_tok), err);
+    const llrt_status status = at->backend->page_read(at->runtime, LLRT_KV_GROUP_FULL, page, n_tok,
+                                                      to, part_bytes(engine, stage, n_tok), err);
     llrti_step_release(engine);
     return status;
 }
@@ -123,8 +123,8 @@ static llrt_status write_page(llrt_engine *engine, uint32_t stage, uint32_t page
 {
     const llrti_engine_stage *const at = &engine->stages.at[stage];
     llrti_step_acquire(engine);
-    const llrt_status status = at->backend->page_write(at->runtime, page, n_tok, from,
-                                                       part_bytes(engine, stage, n_tok), err);
+    const llrt_status status = at->backend->page_write(at->runtime, LLRT_KV_GROUP_FULL, page, n_tok,
+                                                       from, part_bytes(engine, stage, n_tok), err);
     llrti_step_release(engine);
     return status;
 }

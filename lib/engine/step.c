@@ -289,7 +289,9 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
         .n_row = n_row,
         .pos_begin = (int32_t)position,
         .n_page = llrti_session_pages(position + n_row),
-        .page = s->page,
+        .page = {s->page},
+        .state_in = LLRT_NONE,
+        .state_out = LLRT_NONE,
     };
     memcpy(step->token + step->n_row, s->tokens + position, n_row * sizeof *step->token);
     if (work->embeddings) step->embedding = work->embeddings + begin * engine->d_model;
@@ -366,9 +368,9 @@ static llrt_status copy_pages(llrt_engine *engine, llrti_work *work, llrt_error 
     if (work->copy_from == LLRTI_PAGE_NONE || work->is_copied) return LLRT_OK;
     for (uint32_t i = 0; i < engine->stages.n; i++) {
         const llrti_engine_stage *const stage = &engine->stages.at[i];
-        LLRTI_TRY(stage->backend->page_copy(stage->runtime, s->page[s->n_tok / LLRT_PAGE_TOK],
-                                            work->copy_from, (uint32_t)(s->n_tok % LLRT_PAGE_TOK),
-                                            err));
+        LLRTI_TRY(stage->backend->page_copy(stage->runtime, LLRT_KV_GROUP_FULL,
+                                            s->page[s->n_tok / LLRT_PAGE_TOK], work->copy_from,
+                                            (uint32_t)(s->n_tok % LLRT_PAGE_TOK), err));
     }
     work->is_copied = true;
     return LLRT_OK;

@@ -99,11 +99,12 @@ static llrt_status open_stage(run_model *run, uint32_t i, llrt_error *err)
                                   .weights = LLRT_WEIGHTS_REPACKED,
                                   .isa = run->options.isa};
     const uint32_t n_row = LLRTI_MIN(run->n_ctx, CHUNK_MAX);
-    const llrt_runtime_limits limits = {.struct_size = sizeof limits,
-                                        .n_row = n_row,
-                                        .n_seq = 1,
-                                        .n_out = n_row,
-                                        .n_page = (run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK};
+    const llrt_runtime_limits limits = {
+        .struct_size = sizeof limits,
+        .n_row = n_row,
+        .n_seq = 1,
+        .n_out = n_row,
+        .n_page = {(run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK}};
     LLRTI_TRY(backend->model_create(&run->host, &desc, &s->model, err));
     for (uint32_t w = 0; w < s->stage->n_weight; w++) LLRTI_TRY(load_weight(run, s, w, err));
     LLRTI_TRY(backend->model_finish(s->model, err));
@@ -174,7 +175,12 @@ static llrt_status run_chunk(run_model *run, const int32_t *token, uint32_t begi
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "too many tokens");
     for (uint32_t i = 0; i < n_page; i++) page[i] = i;
     for (uint32_t i = 0; i < n; i++) row[i] = i;
-    const llrt_step_seq seq = {0, n, (int32_t)begin, n_page, page};
+    const llrt_step_seq seq = {.n_row = n,
+                               .pos_begin = (int32_t)begin,
+                               .n_page = n_page,
+                               .page = {page},
+                               .state_in = LLRT_NONE,
+                               .state_out = LLRT_NONE};
     float *value[2][RUN_STAGE_MAX] = {{0}};
     llrt_status status = LLRT_OK;
     for (uint32_t i = 0; i < run->options.n_stage; i++) {

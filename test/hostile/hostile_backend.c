@@ -449,7 +449,7 @@ static size_t lay_out_runtime(hostile_runtime *r, size_t widest, const program_l
     for (uint32_t i = 0; i < list->n; i++) n_value += program_at(list, i)->n_value;
     r->value_at = take(p, n_value, sizeof *r->value_at);
     r->value_base = take(p, list->n, sizeof *r->value_base);
-    r->written = take(p, limits->n_page, sizeof *r->written);
+    r->written = take(p, limits->n_page[0], sizeof *r->written);
     n_value = 0;
     for (uint32_t i = 0; i < list->n; i++) { /* only one program runs at a time */
         const llrt_program *const program = program_at(list, i);
@@ -507,7 +507,7 @@ static llrt_status plan(const llrt_host *host, const llrt_model_desc *desc,
     memset(runtime_use->bytes, 0, sizeof runtime_use->bytes);
     runtime_use->loading_peak = runtime_use->driver_estimate = 0;
     runtime_use->bytes[LLRT_MEMORY_HOST] = p.used;
-    runtime_use->bytes[LLRT_MEMORY_KV] = hostile_region_round(limits->n_page * m.page_bytes);
+    runtime_use->bytes[LLRT_MEMORY_KV] = hostile_region_round(limits->n_page[0] * m.page_bytes);
     runtime_use->bytes[LLRT_MEMORY_SCRATCH] = hostile_region_round(scratch);
     return LLRT_OK;
 }
@@ -598,8 +598,8 @@ static llrt_status runtime_create(void *handle, const llrt_runtime_limits *limit
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
     atomic_fetch_add(&m->n_runtime, 1);
-    llrt_status status =
-        hostile_region_create(host, &r->pages, limits->n_page * m->page_bytes, LLRT_MEMORY_KV, err);
+    llrt_status status = hostile_region_create(host, &r->pages, limits->n_page[0] * m->page_bytes,
+                                               LLRT_MEMORY_KV, err);
     const llrt_status second = hostile_region_create(host, &r->scratch, status < 0 ? 0 : scratch,
                                                      LLRT_MEMORY_SCRATCH, err);
     if (status == LLRT_OK) status = second;
@@ -775,8 +775,8 @@ static uint64_t first_bits(uint32_t n)
 static llrt_status check_page(const hostile_runtime *r, uint32_t page, uint32_t n_tok, bool is_read,
                               llrt_error *err)
 {
-    if (page >= r->limits.n_page)
-        return hostile_violation(err, "page %u of %u", page, r->limits.n_page);
+    if (page >= r->limits.n_page[0])
+        return hostile_violation(err, "page %u of %u", page, r->limits.n_page[0]);
     if (n_tok > LLRT_PAGE_TOK) return hostile_violation(err, "%u positions of a page", n_tok);
     if (is_read && (r->written[page] & first_bits(n_tok)) != first_bits(n_tok))
         return hostile_violation(err, "page %u: not all of its first %u positions are written",
@@ -784,8 +784,8 @@ static llrt_status check_page(const hostile_runtime *r, uint32_t page, uint32_t 
     return LLRT_OK;
 }
 
-static llrt_status page_copy(void *handle, uint32_t to, uint32_t from, uint32_t n_tok,
-                             llrt_error *err)
+static llrt_status page_copy(void *handle, uint32_t group, uint32_t to, uint32_t from,
+                             uint32_t n_tok, llrt_error *err)
 {
     hostile_runtime *const r = enter_between(handle, err);
     if (!r) return LLRT_ERR_INTERNAL;
@@ -837,8 +837,8 @@ static llrt_status move_page(hostile_runtime *r, uint32_t page, uint32_t n_tok, 
     return at == size || (out && at < size) ? LLRT_OK : LLRT_ERR_ARGUMENT;
 }
 
-static llrt_status page_read(void *handle, uint32_t page, uint32_t n_tok, void *to, size_t size,
-                             llrt_error *err)
+static llrt_status page_read(void *handle, uint32_t group, uint32_t page, uint32_t n_tok, void *to,
+                             size_t size, llrt_error *err)
 {
     hostile_runtime *const r = enter_between(handle, err);
     if (!r) return LLRT_ERR_INTERNAL;
@@ -849,8 +849,8 @@ static llrt_status page_read(void *handle, uint32_t page, uint32_t n_tok, void *
     return status;
 }
 
-static llrt_status page_write(void *handle, uint32_t page, uint32_t n_tok, const void *from,
-                              size_t size, llrt_error *err)
+static llrt_status page_write(void *handle, uint32_t group, uint32_t page, uint32_t n_tok,
+                              const void *from, size_t size, llrt_error *err)
 {
     hostile_runtime *const r = enter_between(handle, err);
     if (!r) return LLRT_ERR_INTERNAL;

@@ -54,7 +54,7 @@ uint64_t hostile_step_checksum(const hostile_runtime *r)
         h = mix(h, s->embedding, embedded_rows(s) * embedding_width(p) * sizeof(float));
     h = mix(h, s->seq, s->n_seq * sizeof *s->seq);
     for (uint32_t i = 0; i < s->n_seq; i++)
-        h = mix(h, s->seq[i].page, s->seq[i].n_page * sizeof(uint32_t));
+        h = mix(h, s->seq[i].page[0], s->seq[i].n_page * sizeof(uint32_t));
     h = mix(h, s->out_row, s->n_out * sizeof *s->out_row);
     for (uint32_t i = 0; i < p->n_input; i++)
         h = mix(h, s->input[i], s->n_row * hostile_width(&p->value[p->input[i]]) * sizeof(float));
@@ -74,10 +74,10 @@ uint64_t hostile_step_checksum(const hostile_runtime *r)
 /* Pages that a sequence writes to must be in no other list of the step, and only once in its own. */
 static llrt_status check_exclusive(const run *x, uint32_t i_seq, uint32_t i_page)
 {
-    const uint32_t page = x->s->seq[i_seq].page[i_page];
+    const uint32_t page = x->s->seq[i_seq].page[0][i_page];
     for (uint32_t i = 0; i < x->s->n_seq; i++)
         for (uint32_t j = 0; j < x->s->seq[i].n_page; j++)
-            if (x->s->seq[i].page[j] == page && (i != i_seq || j != i_page))
+            if (x->s->seq[i].page[0][j] == page && (i != i_seq || j != i_page))
                 return hostile_violation(x->err, "page %u is written to and shared", page);
     return LLRT_OK;
 }
@@ -88,13 +88,13 @@ static llrt_status check_pages(const run *x, uint32_t i_seq)
     const uint32_t begin = (uint32_t)q->pos_begin, end = begin + q->n_row;
     const uint32_t n_page = (end + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK;
     if (x->m->n_kv == 0) return LLRT_OK;
-    if (!q->page || q->n_page < n_page)
+    if (!q->page[0] || q->n_page < n_page)
         return hostile_violation(x->err, "sequence %u: %u pages for %u positions", i_seq, q->n_page,
                                  end);
     for (uint32_t i = 0; i < q->n_page; i++)
-        if (q->page[i] >= x->r->limits.n_page)
-            return hostile_violation(x->err, "sequence %u: page %u of %u", i_seq, q->page[i],
-                                     x->r->limits.n_page);
+        if (q->page[0][i] >= x->r->limits.n_page[0])
+            return hostile_violation(x->err, "sequence %u: page %u of %u", i_seq, q->page[0][i],
+                                     x->r->limits.n_page[0]);
     for (uint32_t i = begin / LLRT_PAGE_TOK; i < n_page; i++)
         HOSTILE_TRY(check_exclusive(x, i_seq, i));
     return LLRT_OK;
@@ -114,9 +114,9 @@ static llrt_status check_history(const run *x, uint32_t i_seq)
         if (first < from) from = first;
     }
     for (uint32_t p = from; p < (uint32_t)q->pos_begin; p++)
-        if (!(x->r->written[q->page[p / LLRT_PAGE_TOK]] >> (p % LLRT_PAGE_TOK) & 1))
+        if (!(x->r->written[q->page[0][p / LLRT_PAGE_TOK]] >> (p % LLRT_PAGE_TOK) & 1))
             return hostile_violation(x->err, "sequence %u: position %u is not in page %u", i_seq, p,
-                                     q->page[p / LLRT_PAGE_TOK]);
+                                     q->page[0][p / LLRT_PAGE_TOK]);
     return LLRT_OK;
 }
 
@@ -126,7 +126,7 @@ static void clear_positions(const run *x, const llrt_step_seq *q)
     const hostile_model *const m = x->m;
     for (uint32_t p = (uint32_t)q->pos_begin, n = LLRT_PAGE_TOK - p % LLRT_PAGE_TOK, i;
          m->n_kv && p < (uint32_t)q->pos_begin + q->n_row; p += n, n = LLRT_PAGE_TOK) {
-        const uint32_t page = q->page[p / LLRT_PAGE_TOK], at = p % LLRT_PAGE_TOK;
+        const uint32_t page = q->page[0][p / LLRT_PAGE_TOK], at = p % LLRT_PAGE_TOK;
         x->r->written[page] &= ((uint64_t)1 << at) - 1;
         for (i = 0; i < m->n_kv; i++) {
             const size_t k = m->kv[i].n_head * hostile_kv_bytes(m->kv_type, m->kv[i].k_dim);
@@ -142,7 +142,7 @@ static void mark_positions(const run *x, const llrt_step_seq *q)
 {
     for (uint32_t p = (uint32_t)q->pos_begin; x->m->n_kv && p < (uint32_t)q->pos_begin + q->n_row;
          p++)
-        x->r->written[q->page[p / LLRT_PAGE_TOK]] |= (uint64_t)1 << (p % LLRT_PAGE_TOK);
+        x->r->written[q->page[0][p / LLRT_PAGE_TOK]] |= (uint64_t)1 << (p % LLRT_PAGE_TOK);
 }
 
 static llrt_status check_tokens(const run *x)
@@ -362,7 +362,7 @@ static void append_kv(const run *x, const llrt_op *op, const llrt_step_seq *q)
     const size_t vb = hostile_kv_bytes(x->m->kv_type, kv->v_dim);
     for (uint32_t i = 0; i < q->n_row; i++) {
         const uint32_t p = (uint32_t)q->pos_begin + i, at = p % LLRT_PAGE_TOK;
-        unsigned char *const base = hostile_page(x->r, q->page[p / LLRT_PAGE_TOK], slot);
+        unsigned char *const base = hostile_page(x->r, q->page[0][p / LLRT_PAGE_TOK], slot);
         unsigned char *const values = base + LLRT_PAGE_TOK * kv->n_head * kb;
         for (uint32_t h = 0; h < kv->n_head; h++) {
             hostile_kv_store(x->m->kv_type, row_of(x, op->in[1], q->row_begin + i) + h * kv->k_dim,
@@ -398,7 +398,7 @@ static void attend_row(const run *x, const llrt_op *op, const llrt_step_seq *q, 
         };
         hostile_attention_begin(&a);
         for (uint32_t tile = first / LLRT_PAGE_TOK; tile <= p / LLRT_PAGE_TOK; tile++) {
-            const unsigned char *const base = hostile_page(x->r, q->page[tile], slot);
+            const unsigned char *const base = hostile_page(x->r, q->page[0][tile], slot);
             const uint32_t start = tile * LLRT_PAGE_TOK;
             a.k = base + kv_head * kb;
             a.v = base + LLRT_PAGE_TOK * kv->n_head * kb + kv_head * vb;

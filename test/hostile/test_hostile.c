@@ -67,7 +67,7 @@ static void open_stage(stage *s, const llrt_backend *backend, const llrt_host *h
                        const llrt_model_desc *desc)
 {
     llrt_error err = LLRT_ERROR_INIT;
-    const llrt_runtime_limits limits = {sizeof limits, 70, 3, 70, N_PAGE};
+    const llrt_runtime_limits limits = {sizeof limits, 70, 3, 70, {N_PAGE}};
     s->backend = backend;
     if (backend->model_create(host, desc, &s->model, &err) < 0) fail_msg("%s", err.text);
     for (uint32_t i = n->n_tensor; i-- > 0;) { /* in pieces, last first */
@@ -164,11 +164,11 @@ static void compare_pages(stage *s, const net *n, llrt_type kv_type, uint32_t pa
     unsigned char *const a = malloc(size), *const b = malloc(size);
     llrt_error err = LLRT_ERROR_INIT;
     for (int i = 0; i < 2; i++)
-        if (s[i].backend->page_read(s[i].runtime, page, n_tok, i ? b : a, size, &err) < 0)
+        if (s[i].backend->page_read(s[i].runtime, 0, page, n_tok, i ? b : a, size, &err) < 0)
             fail_msg("%s", err.text);
     assert_memory_equal(a, b, size);
     for (int i = 0; i < 2; i++) /* crosswise: the layout is canonical */
-        if (s[i].backend->page_write(s[i].runtime, page, n_tok, i ? a : b, size, &err) < 0)
+        if (s[i].backend->page_write(s[i].runtime, 0, page, n_tok, i ? a : b, size, &err) < 0)
             fail_msg("%s", err.text);
     free(a);
     free(b);
@@ -186,8 +186,16 @@ static void run_steps(stage *s, const net *n, llrt_type kv_type, const char *wha
     uint64_t seed = 77;
     for (size_t i = 0; i < sizeof plan / sizeof plan[0]; i++) {
         const uint32_t rows = plan[i].a + plan[i].b;
-        llrt_step_seq seq[2] = {{0, plan[i].a, (int32_t)pos[0], 3, page_a},
-                                {plan[i].a, plan[i].b, (int32_t)pos[1], 2, page_b}};
+        llrt_step_seq seq[2] = {{.row_begin = 0,
+                                 .n_row = plan[i].a,
+                                 .pos_begin = (int32_t)pos[0],
+                                 .n_page = 3,
+                                 .page = {page_a}},
+                                {.row_begin = plan[i].a,
+                                 .n_row = plan[i].b,
+                                 .pos_begin = (int32_t)pos[1],
+                                 .n_page = 2,
+                                 .page = {page_b}}};
         const int32_t bias_token[] = {3, 40}, penalty_token[] = {9, 5, 1};
         const float bias[] = {0.5f, -2.0f};
         const uint32_t count[] = {1, 4, 2};
@@ -240,7 +248,7 @@ static void run_steps(stage *s, const net *n, llrt_type kv_type, const char *wha
     compare_pages(s, n, kv_type, page_a[0], 64);
     compare_pages(s, n, kv_type, page_b[1], pos[1] - 64);
     for (int b = 0; b < 2; b++)
-        assert_int_equal(s[b].backend->page_copy(s[b].runtime, 5, page_a[1], 33, NULL), LLRT_OK);
+        assert_int_equal(s[b].backend->page_copy(s[b].runtime, 0, 5, page_a[1], 33, NULL), LLRT_OK);
     compare_pages(s, n, kv_type, 5, 33);
 }
 
@@ -308,7 +316,8 @@ static void run_staged(const stage *s, int n_stage, uint32_t x, const net *n, ui
     for (uint32_t pos = 0; pos < 80; pos += chunk) {
         int32_t token[80];
         const uint32_t rows = 80 - pos < chunk ? 80 - pos : chunk, last = rows - 1;
-        const llrt_step_seq seq = {0, rows, (int32_t)pos, 2, page};
+        const llrt_step_seq seq = {
+            .row_begin = 0, .n_row = rows, .pos_begin = (int32_t)pos, .n_page = 2, .page = {page}};
         const float *input[1] = {between};
         for (uint32_t i = 0; i < rows; i++) token[i] = (int32_t)((pos + i) * 37 % NET_VOCAB);
         for (int i = 0; i < n_stage; i++) {
@@ -428,9 +437,15 @@ static void test_steps_are_checked(void **state)
     open_bench(&b);
     llrt_error err = LLRT_ERROR_INIT;
     const uint32_t pages[2] = {1, 2}, wrong_page[1] = {N_PAGE}, twice[2] = {1, 1}, row0[1] = {0};
-    const llrt_step_seq good = {0, 2, 0, 1, pages}, ahead = {0, 2, 10, 1, pages};
-    const llrt_step_seq outside = {0, 2, 0, 1, wrong_page}, shared = {0, 66, 0, 2, twice};
-    const llrt_step_seq gap = {1, 2, 0, 1, pages}, few = {0, 66, 0, 1, pages};
+    const llrt_step_seq
+        good = {.row_begin = 0, .n_row = 2, .pos_begin = 0, .n_page = 1, .page = {pages}},
+        ahead = {.row_begin = 0, .n_row = 2, .pos_begin = 10, .n_page = 1, .page = {pages}};
+    const llrt_step_seq
+        outside = {.row_begin = 0, .n_row = 2, .pos_begin = 0, .n_page = 1, .page = {wrong_page}},
+        shared = {.row_begin = 0, .n_row = 66, .pos_begin = 0, .n_page = 2, .page = {twice}};
+    const llrt_step_seq
+        gap = {.row_begin = 1, .n_row = 2, .pos_begin = 0, .n_page = 1, .page = {pages}},
+        few = {.row_begin = 0, .n_row = 66, .pos_begin = 0, .n_page = 1, .page = {pages}};
     const uint32_t row9[1] = {9};
     const int32_t bad_token[2] = {1, NET_VOCAB};
     llrt_step_desc step = plain_step(&ahead, row0);
@@ -463,7 +478,8 @@ static void test_order_of_calls_is_checked(void **state)
     llrt_error err = LLRT_ERROR_INIT;
     float *const to = malloc(70 * 512 * sizeof *to);
     const uint32_t pages[1] = {3}, row0[1] = {0};
-    const llrt_step_seq seq = {0, 60, 0, 1, pages};
+    const llrt_step_seq seq = {
+        .row_begin = 0, .n_row = 60, .pos_begin = 0, .n_page = 1, .page = {pages}};
     const llrt_step_desc step = plain_step(&seq, row0);
     void *const r = b.s.runtime;
     const uint32_t output = b.n->output[0];
@@ -472,15 +488,15 @@ static void test_order_of_calls_is_checked(void **state)
     assert_int_equal(hostile.step_submit(r, &step, &err), LLRT_OK);
     expect_violation(hostile.step_submit(r, &step, &err), &err, "in flight");
     expect_violation(hostile.value_read(r, output, 0, 1, to, &err), &err, "in flight");
-    expect_violation(hostile.page_copy(r, 1, 3, 1, &err), &err, "in flight");
+    expect_violation(hostile.page_copy(r, 0, 1, 3, 1, &err), &err, "in flight");
     assert_int_equal(hostile.step_wait(r, &err), LLRT_OK);
     assert_int_equal(hostile.value_read(r, output, 0, 1, to, &err), LLRT_OK);
     expect_violation(hostile.value_read(r, output, 0, 70, to, &err), &err, "rows");
     expect_violation(hostile.value_read(r, 0, 0, 1, to, &err), &err, "not an output");
-    expect_violation(hostile.page_copy(r, 1, 3, 61, &err), &err, "not all");
-    expect_violation(hostile.page_read(r, 4, 1, to, 100000, &err), &err, "not all");
-    expect_violation(hostile.page_write(r, 4, 1, to, 7, &err), &err, "page_write");
-    expect_violation(hostile.page_copy(r, N_PAGE, 3, 1, &err), &err, "page 12 of 12");
+    expect_violation(hostile.page_copy(r, 0, 1, 3, 61, &err), &err, "not all");
+    expect_violation(hostile.page_read(r, 0, 4, 1, to, 100000, &err), &err, "not all");
+    expect_violation(hostile.page_write(r, 0, 4, 1, to, 7, &err), &err, "page_write");
+    expect_violation(hostile.page_copy(r, 0, N_PAGE, 3, 1, &err), &err, "page 12 of 12");
     free(to);
     close_bench(&b);
 }
@@ -496,7 +512,8 @@ static void test_borrowed_memory_is_watched(void **state)
     llrt_error err = LLRT_ERROR_INIT;
     int32_t token[60] = {0};
     const uint32_t pages[1] = {3}, row0[1] = {0};
-    const llrt_step_seq seq = {0, 60, 0, 1, pages};
+    const llrt_step_seq seq = {
+        .row_begin = 0, .n_row = 60, .pos_begin = 0, .n_page = 1, .page = {pages}};
     llrt_step_desc step = plain_step(&seq, row0);
     step.token = token;
     assert_int_equal(hostile.step_submit(b.s.runtime, &step, &err), LLRT_OK);
@@ -517,7 +534,8 @@ static void test_cancelled_step(void **state)
     open_bench(&b);
     llrt_error err = LLRT_ERROR_INIT;
     const uint32_t pages[1] = {3}, row0[1] = {0};
-    const llrt_step_seq seq = {0, 60, 0, 1, pages};
+    const llrt_step_seq seq = {
+        .row_begin = 0, .n_row = 60, .pos_begin = 0, .n_page = 1, .page = {pages}};
     llrt_step_desc step = plain_step(&seq, row0);
     int n = 0;
     step.poll_cancel = say_yes;
@@ -595,7 +613,7 @@ static void test_plan_is_exact_and_allocations_may_fail(void **state)
     net *const n = net_create(1);
     llrt_model_desc desc = net_desc(n, LLRT_TYPE_Q8_0, LLRT_PRECISION_F32);
     desc.device = &device;
-    const llrt_runtime_limits limits = {sizeof limits, 33, 2, 5, 7};
+    const llrt_runtime_limits limits = {sizeof limits, 33, 2, 5, {7}};
     llrt_memory_use model_use = {sizeof model_use}, runtime_use = {sizeof runtime_use};
     llrt_error err = LLRT_ERROR_INIT;
     assert_int_equal(hostile.plan(&host.host, &desc, &limits, &model_use, &runtime_use, &err), 0);

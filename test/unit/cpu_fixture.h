@@ -191,7 +191,7 @@ static inline cpu_config cpu_config_small(void)
                         .precision = LLRT_PRECISION_F32,
                         .n_worker = 1,
                         .pairs = LLRT_ROPE_HALVES,
-                        .limits = {sizeof(llrt_runtime_limits), 320, 4, 320, 24}};
+                        .limits = {sizeof(llrt_runtime_limits), 320, 4, 320, {24}}};
 }
 
 typedef struct cpu_model {
@@ -414,7 +414,7 @@ static inline cpu_seq cpu_seq_make(const cpu_model *m, uint32_t index, uint32_t 
     assert_non_null(s.logits);
     for (uint32_t i = 0; i < n_tok; i++) s.token[i] = (int32_t)(cpu_random(&seed) % m->c.n_vocab);
     for (uint32_t i = 0; i < CPU_MAX_PAGE; i++)
-        s.page[i] = (m->c.limits.n_page * 2 - 1 - index - 4 * i) % m->c.limits.n_page;
+        s.page[i] = (m->c.limits.n_page[0] * 2 - 1 - index - 4 * i) % m->c.limits.n_page[0];
     return s;
 }
 
@@ -436,8 +436,11 @@ static inline llrt_status cpu_seq_step(cpu_model *m, cpu_seq *seq, const uint32_
     for (uint32_t i = 0; i < n; i++) {
         if (count[i] == 0) continue;
         entry[step.n_seq++] = (llrt_step_seq){
-            step.n_row, count[i], (int32_t)seq[i].n_done,
-            (seq[i].n_done + count[i] + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK, seq[i].page};
+            .row_begin = step.n_row,
+            .n_row = count[i],
+            .pos_begin = (int32_t)seq[i].n_done,
+            .n_page = (seq[i].n_done + count[i] + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK,
+            .page = {seq[i].page}};
         memcpy(token + step.n_row, seq[i].token + seq[i].n_done, count[i] * sizeof *token);
         step.n_row += count[i];
     }

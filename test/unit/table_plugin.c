@@ -64,7 +64,7 @@ LLRT_API llrt_status llrt_backend_entry(uint32_t version, llrt_backend *table, l
         .further = further,
     };
     size_t size = TABLE_KIND == 2 ? sizeof all : LLRT_BACKEND_V1_SIZE;
-    if (TABLE_KIND == 1) size = offsetof(llrt_backend, page_write);
+    if (TABLE_KIND == 1) size = offsetof(llrt_backend, squares_reset);
     if (TABLE_KIND == 4 || version < LLRT_BACKEND_VERSION) {
         if (err) strcpy(err->text, "the table is too new");
         return LLRT_ERR_VERSION;

@@ -270,7 +270,7 @@ static void test_wrong_steps_are_refused(void **state)
     int32_t token[4] = {1, 2, 3, 4}, best[4];
     float logit[4];
     uint32_t page[2] = {0, 1}, out_row[2] = {0, 3};
-    llrt_step_seq seq = {0, 4, 0, 1, page};
+    llrt_step_seq seq = {.n_row = 4, .n_page = 1, .page = {page}};
     llrt_select select = {.out_row = 1, .n_best = 4, .repetition = 1};
     llrt_select_result result = {.token = best, .logit = logit};
     const int32_t bad_id[1] = {130};
@@ -301,7 +301,7 @@ static void test_wrong_steps_are_refused(void **state)
             token[1] = -1;
             break; /* no embedding */
         case 3:
-            page[0] = c.limits.n_page;
+            page[0] = c.limits.n_page[0];
             break;
         case 4:
             seq.pos_begin = -1;
@@ -370,16 +370,16 @@ static void test_wrong_steps_are_refused(void **state)
                      LLRT_ERR_STATE);
     assert_int_equal(m->h.table.step_submit(m->runtime, &good, &err), LLRT_OK);
     assert_int_equal(m->h.table.step_submit(m->runtime, &good, &err), LLRT_ERR_STATE);
-    assert_int_equal(m->h.table.page_copy(m->runtime, 0, 1, 4, &err), LLRT_ERR_STATE);
+    assert_int_equal(m->h.table.page_copy(m->runtime, 0, 0, 1, 4, &err), LLRT_ERR_STATE);
     assert_int_equal(m->h.table.step_wait(m->runtime, &err), LLRT_OK);
     assert_int_equal(m->h.table.value_read(m->runtime, m->program.logits, 0, 3, row, &err),
                      LLRT_ERR_ARGUMENT);
     assert_int_equal(m->h.table.value_read(m->runtime, 1, 0, 1, row, &err), LLRT_ERR_ARGUMENT);
     assert_int_equal(m->h.table.value_read(m->runtime, m->output[0], 0, 1, row, &err), LLRT_OK);
-    assert_int_equal(m->h.table.page_copy(m->runtime, c.limits.n_page, 0, 1, &err),
+    assert_int_equal(m->h.table.page_copy(m->runtime, 0, c.limits.n_page[0], 0, 1, &err),
                      LLRT_ERR_ARGUMENT);
-    assert_int_equal(m->h.table.page_copy(m->runtime, 1, 0, 65, &err), LLRT_ERR_ARGUMENT);
-    assert_int_equal(m->h.table.page_read(m->runtime, 0, 1, row, 7, &err), LLRT_ERR_ARGUMENT);
+    assert_int_equal(m->h.table.page_copy(m->runtime, 0, 1, 0, 65, &err), LLRT_ERR_ARGUMENT);
+    assert_int_equal(m->h.table.page_read(m->runtime, 0, 0, 1, row, 7, &err), LLRT_ERR_ARGUMENT);
     cpu_model_close(m);
 }
 
@@ -430,7 +430,7 @@ static void test_plan_equals_what_is_requested(void **state)
         c.limits.n_row = 1 + 57 * i;
         c.limits.n_seq = 1 + i % 4;
         c.limits.n_out = i;
-        c.limits.n_page = 1 + 5 * i;
+        c.limits.n_page[0] = 1 + 5 * i;
         cpu_model *const m = malloc(sizeof *m);
         assert_non_null(m);
         cpu_model_build(m, &c);
@@ -465,7 +465,7 @@ static void test_absurd_limits_are_refused(void **state)
         if (i == 0) limits.n_row = 0;
         if (i == 1) limits.n_row = UINT32_MAX;
         if (i == 2) limits.n_seq = 0;
-        if (i == 3) limits.n_page = 0;
+        if (i == 3) limits.n_page[0] = 0;
         if (i == 4) limits.struct_size = 4;
         assert_int_equal(m->h.table.runtime_create(m->model, &limits, &runtime, &err),
                          LLRT_ERR_ARGUMENT);
@@ -535,7 +535,7 @@ static void test_cancel_at_any_poll(void **state)
         fuse f;
         atomic_init(&f.left, left);
         atomic_init(&f.n_after, 0);
-        const llrt_step_seq seq = {0, 100, 0, 2, found.page};
+        const llrt_step_seq seq = {.n_row = 100, .n_page = 2, .page = {found.page}};
         const uint32_t out_row[1] = {99};
         llrt_step_desc step = {.struct_size = sizeof step,
                                .n_row = 100,

@@ -60,7 +60,7 @@ static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
     llrt_error err = LLRT_ERROR_INIT;
     const uint32_t out = m->op[m->program.n_op - 1].out;
     const size_t width = (size_t)m->value[out].n_head * m->value[out].width;
-    const llrt_runtime_limits limits = {sizeof limits, N_ROW, 1, N_ROW, 8};
+    const llrt_runtime_limits limits = {sizeof limits, N_ROW, 1, N_ROW, {8}};
     const uint32_t page[4] = {6, 1, 7, 2};
     m->program.value = m->value;
     m->program.op = m->op;
@@ -96,7 +96,8 @@ static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
             const llrt_value v = m->value[o->input[i]];
             input[i] = o->x[i] + (size_t)row * v.n_head * v.width;
         }
-        const llrt_step_seq seq = {0, n, o->pos_begin + (int32_t)row, 4, page};
+        const llrt_step_seq seq = {
+            .n_row = n, .pos_begin = o->pos_begin + (int32_t)row, .n_page = 4, .page = {page}};
         const llrt_step_desc step = {.struct_size = sizeof step,
                                      .n_row = n,
                                      .n_seq = 1,

@@ -176,7 +176,7 @@ static void test_same_bits_with_tiles_in_rounds(void **state)
     cpu_config c = cpu_config_small();
     c.n_kv_head = 3;
     c.n_layer = 1;
-    c.limits.n_page = 40;
+    c.limits.n_page[0] = 40;
     cpu_model *const m = cpu_model_open(&c);
     cpu_seq expected = cpu_seq_make(m, 0, 460);
     cpu_seq_run(m, &expected, 64);
@@ -284,20 +284,22 @@ static void test_pages_and_embeddings(void **state)
         uint8_t *const buffer = malloc(tok_bytes * LLRT_PAGE_TOK);
         assert_non_null(buffer);
         assert_int_equal(
-            m->h.table.page_copy(m->runtime, b.page[0], a.page[0], LLRT_PAGE_TOK, &err), LLRT_OK);
-        assert_int_equal(
-            m->h.table.page_read(m->runtime, a.page[1], tail, buffer, tok_bytes * tail, &err),
+            m->h.table.page_copy(m->runtime, 0, b.page[0], a.page[0], LLRT_PAGE_TOK, &err),
             LLRT_OK);
         assert_int_equal(
-            m->h.table.page_write(m->runtime, b.page[1], tail, buffer, tok_bytes * tail, &err),
+            m->h.table.page_read(m->runtime, 0, a.page[1], tail, buffer, tok_bytes * tail, &err),
+            LLRT_OK);
+        assert_int_equal(
+            m->h.table.page_write(m->runtime, 0, b.page[1], tail, buffer, tok_bytes * tail, &err),
             LLRT_OK);
         b.n_done = split;
         memcpy(b.logits, a.logits, split * c.n_vocab * sizeof(float));
         cpu_seq_run(m, &b, 3);
         assert_same_logits(m, &a, &b, "copied pages");
         assert_int_equal(
-            m->h.table.page_copy(m->runtime, b.page[1], b.page[0], LLRT_PAGE_TOK, &err), LLRT_OK);
-        assert_int_equal(m->h.table.page_copy(m->runtime, b.page[1], a.page[1], tail, &err),
+            m->h.table.page_copy(m->runtime, 0, b.page[1], b.page[0], LLRT_PAGE_TOK, &err),
+            LLRT_OK);
+        assert_int_equal(m->h.table.page_copy(m->runtime, 0, b.page[1], a.page[1], tail, &err),
                          LLRT_OK);
         b.n_done = split;
         cpu_seq_run(m, &b, 100);
@@ -308,7 +310,7 @@ static void test_pages_and_embeddings(void **state)
         int32_t token[3] = {a.token[0], -1, a.token[2]};
         for (uint32_t i = 0; i < c.d_model; i++)
             embedding[i] = m->tensor[0].value[(size_t)a.token[1] * c.d_model + i] * 1.5f;
-        const llrt_step_seq entry = {0, 3, 0, 1, b.page};
+        const llrt_step_seq entry = {.n_row = 3, .n_page = 1, .page = {b.page}};
         const uint32_t out_row[1] = {2};
         float logits[256];
         const llrt_step_desc step = {.struct_size = sizeof step,
@@ -339,7 +341,8 @@ static void test_select_takes_the_best(void **state)
     llrt_error err = LLRT_ERROR_INIT;
     int32_t token[5] = {1, 2, 3, 4, 5}, best[2][5];
     float logit[2][5], logits[2][256];
-    const llrt_step_seq entry = {0, 5, 0, 1, (const uint32_t[]){3}};
+    const llrt_step_seq entry = {
+        .row_begin = 0, .n_row = 5, .pos_begin = 0, .n_page = 1, .page = {(const uint32_t[]){3}}};
     const uint32_t out_row[2] = {1, 4};
     const llrt_select select[2] = {
         {.out_row = 1, .n_best = 5, .repetition = 1, .wants = LLRT_SELECT_LOG_SUM_EXP},
