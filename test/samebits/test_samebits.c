@@ -8,8 +8,10 @@
  *   batches of 1 to 8 sessions in random mixes of chunks and single tokens, with small and large steps
  *   a host thread that has set flush-to-zero and denormals-are-zero
  *   another cut of the model into stages
+ *   a fork and what it was forked from, a session that was rewound, saved and loaded, or synchronised
  *
- * Precision "portable" must also agree between ISA levels. The hostile plug-in, whole and in stages, must agree with
+ * Beside dense models there is one of each kind that the test data has: experts, latent attention, windows,
+ * recurrent layers alone and between attention. Precision "portable" must also agree between ISA levels. The hostile plug-in, whole and in stages, must agree with
  * the reference kernels. Without arguments a subset that takes seconds; with "full" everything, on the
  * trained models as well. Exit status 0, 1 or 77.
  */
@@ -186,6 +188,144 @@ static bool run_batch(const model *m, const reference *r, llrt_engine *engine, u
     return is_good;
 }
 
+/* ---- What else can happen to a session ---- */
+
+/* Appends the text from where the session is, in chunks, and compares every row. */
+static bool follow(const model *m, const reference *r, llrt_session *s, size_t which, size_t chunk)
+{
+    bool is_good = true;
+    for (size_t at = llrt_session_n_tok(s); at < m->n_tok; at += chunk) {
+        const size_t n = chunk < m->n_tok - at ? chunk : m->n_tok - at;
+        check(llrt_session_append(s, r->text + which * m->n_tok + at, n, LLRT_LOGITS_ALL, &err));
+        for (size_t k = 0; k < n; k++) {
+            const float *row = NULL;
+            check(llrt_session_logits(s, (int32_t)k, &row, &err));
+            is_good = is_good && memcmp(row, row_of(r, m, which, at + k), r->n_vocab * 4) == 0;
+        }
+    }
+    return is_good;
+}
+
+static void begin_text(const model *m, const reference *r, llrt_session *s, size_t which, size_t n)
+{
+    check(llrt_session_append(s, r->text + which * m->n_tok, n, LLRT_LOGITS_NONE, &err));
+}
+
+static bool run_fork(const model *m, const reference *r, llrt_engine *engine, size_t n)
+{
+    llrt_session *const s = open_session(engine, 200 + n), *copy = NULL, *third = NULL;
+    begin_text(m, r, s, 0, n);
+    check(llrt_session_fork(s, &copy, &err));
+    bool is_good = follow(m, r, s, 0, 7);
+    check(llrt_session_fork(copy, &third, &err));
+    llrt_session_free(s);
+    is_good = follow(m, r, copy, 0, 64) && is_good;
+    llrt_session_free(copy);
+    is_good = follow(m, r, third, 0, 1) && is_good;
+    llrt_session_free(third);
+    return is_good;
+}
+
+/* Within a page and a window of its end a session can always be rewound; further back it says so, changes nothing, and
+ * llrt_session_sync computes again what is gone. */
+static bool run_rewind(const model *m, const reference *r, llrt_engine *engine)
+{
+    const size_t n = m->n_tok, back[] = {n - 1, n - 2, n - 40, n - 63, 65, 64, 63, 1, 0};
+    llrt_session *const s = open_session(engine, 300);
+    bool is_good = follow(m, r, s, 1, 50);
+    for (size_t i = 0; i < sizeof back / sizeof back[0]; i++) {
+        llrt_error why = LLRT_ERROR_INIT;
+        const llrt_status status = llrt_session_rewind(s, back[i], &why);
+        if (status == LLRT_ERR_STATE && back[i] + 64 < n) {
+            size_t n_reused;
+            is_good = is_good && llrt_session_n_tok(s) == n;
+            check(
+                llrt_session_sync(s, r->text + n, back[i] + 1, LLRT_LOGITS_LAST, &n_reused, &err));
+            is_good =
+                is_good && memcmp(last_logits(s), row_of(r, m, 1, back[i]), r->n_vocab * 4) == 0;
+        } else if (status != LLRT_OK) {
+            printf("rewind to %zu: %s\n", back[i], why.text);
+            is_good = false;
+        }
+        is_good = follow(m, r, s, 1, i % 2 ? 7 : 33) && is_good;
+    }
+    llrt_session_free(s);
+    return is_good;
+}
+
+/* A session that holds another text is led over to this one. */
+static bool run_sync(const model *m, const reference *r, llrt_engine *engine)
+{
+    llrt_session *const s = open_session(engine, 400);
+    int32_t *const other = malloc(m->n_tok * sizeof *other);
+    memcpy(other, r->text, m->n_tok * sizeof *other);
+    bool is_good = true;
+    for (size_t same = 0; same < m->n_tok; same += 33) {
+        size_t n_reused;
+        for (size_t i = same; i < m->n_tok; i++) other[i] = (r->text[i] + 1) % (int32_t)r->n_vocab;
+        check(llrt_session_sync(s, other, m->n_tok, LLRT_LOGITS_NONE, &n_reused, &err));
+        check(llrt_session_sync(s, r->text, m->n_tok - 10, LLRT_LOGITS_LAST, &n_reused, &err));
+        is_good = is_good && n_reused <= m->n_tok - 11 &&
+                  memcmp(last_logits(s), row_of(r, m, 0, m->n_tok - 11), r->n_vocab * 4) == 0;
+        is_good = follow(m, r, s, 0, 3) && is_good;
+    }
+    free(other);
+    llrt_session_free(s);
+    return is_good;
+}
+
+typedef struct memory_file {
+    char *data;
+    size_t n, at;
+} memory_file;
+
+static llrt_status write_memory(void *ctx, const void *data, size_t n, llrt_error *err)
+{
+    memory_file *const f = ctx;
+    (void)err;
+    f->data = realloc(f->data, f->n + n);
+    memcpy(f->data + f->n, data, n);
+    f->n += n;
+    return LLRT_OK;
+}
+
+static llrt_status read_memory(void *ctx, void *data, size_t n, llrt_error *err)
+{
+    memory_file *const f = ctx;
+    (void)err;
+    if (n > f->n - f->at) return LLRT_ERR_FORMAT;
+    memcpy(data, f->data + f->at, n);
+    f->at += n;
+    return LLRT_OK;
+}
+
+static bool run_save(const model *m, const reference *r, llrt_engine *engine, size_t n)
+{
+    memory_file file = {NULL, 0, 0};
+    llrt_session *const s = open_session(engine, 500 + n), *const loaded =
+                                                               open_session(engine, 600);
+    begin_text(m, r, s, 2, n);
+    check(llrt_session_save_to(s, write_memory, &file, &err));
+    bool is_good = follow(m, r, s, 2, 9);
+    check(llrt_session_load_from(loaded, read_memory, &file, &err));
+    is_good = is_good && llrt_session_n_tok(loaded) == n;
+    is_good = follow(m, r, loaded, 2, 20) && is_good;
+    llrt_session_free(s);
+    llrt_session_free(loaded);
+    free(file.data);
+    return is_good;
+}
+
+static void run_timeline(const model *m, const setting *s, const reference *r, llrt_engine *engine)
+{
+    report(run_fork(m, r, engine, 70), m, s, "fork at", 70, 0);
+    report(run_fork(m, r, engine, 64), m, s, "fork at", 64, 0);
+    report(run_rewind(m, r, engine), m, s, "rewind", 0, 0);
+    report(run_sync(m, r, engine), m, s, "sync", 0, 0);
+    report(run_save(m, r, engine, 100), m, s, "save at", 100, 0);
+    report(run_save(m, r, engine, 128), m, s, "save at", 128, 0);
+}
+
 static void run_setting(const model *m, const setting *s, const reference *r, bool is_full)
 {
     static const size_t chunks[] = {1, 7, 64, 512};
@@ -217,6 +357,7 @@ static void run_setting(const model *m, const setting *s, const reference *r, bo
             report(is_kept, m, s, "the caller's MXCSR, threads", (int)threads, 0);
         }
 #endif
+        if (is_full || threads == 2) run_timeline(m, s, r, engine);
         llrt_engine_close(engine);
         if (!is_full && threads != 3) continue;
         o.n_step_tok = 24; /* chunks of one call fall apart, and limits bite */
@@ -269,6 +410,74 @@ static void run_model(const model *m, bool is_full)
         }
     }
     printf("%s: %d passed, %d failed, %d skipped so far\n", m->name, n_pass, n_fail, n_skip);
+}
+
+/* ---- One model of each kind ---- */
+
+/* Two stages on the CPU, every cut. */
+static void run_cuts(const model *m, const setting *s, const reference *r)
+{
+    llrt_engine_options o = options_of(m, s);
+    llrt_engine *engine = open_model(m, &o, NULL);
+    llrt_model_info info = {.struct_size = sizeof info};
+    if (!engine) return;
+    check(llrt_engine_info(engine, &info, &err));
+    llrt_engine_close(engine);
+    for (uint32_t cut = 1; cut < info.n_layer; cut++) {
+        const llrt_placement placement[2] = {{"cpu", cut}, {"cpu", 0}};
+        o.placement = placement;
+        o.n_placement = 2;
+        o.n_thread = 2;
+        engine = open_model(m, &o, NULL);
+        if (!engine) {
+            n_fail++;
+            continue;
+        }
+        report(run_chunks(m, r, engine, 50, 1), m, s, "cut after layer", (int)cut, 0);
+        report(run_batch(m, r, engine, m->n_session, cut), m, s, "batch, cut after layer", (int)cut,
+               0);
+        run_timeline(m, s, r, engine);
+        llrt_engine_close(engine);
+    }
+}
+
+static void run_kind(const model *m, bool is_full)
+{
+    static const setting settings[] = {
+        {NULL, LLRT_PRECISION_AUTO, LLRT_TYPE_F16, LLRT_WEIGHTS_REPACKED},
+        {"ref", LLRT_PRECISION_F32, LLRT_TYPE_Q8_0, LLRT_WEIGHTS_REPACKED},
+    };
+    const int pass_before = n_pass;
+    if (is_full) run_model(m, true);
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        reference r = {0, NULL, NULL};
+        if (!make_reference(m, &settings[i], &r, NULL)) {
+            n_fail++;
+            return;
+        }
+        if (!is_full) run_setting(m, &settings[i], &r, false);
+        if (is_full || i == 0) run_cuts(m, &settings[i], &r);
+        free_reference(&r);
+    }
+    printf("%s: %d cases, %d passed, %d failed so far\n", m->name, n_pass - pass_before, n_pass,
+           n_fail);
+}
+
+static void run_kinds(bool is_full)
+{
+    static const char *const names[] = {"mistral"};
+    const char *const data = getenv("LLRT_TEST_DATA");
+    char path[512];
+    if (!data || !llrti_path_is_dir(data)) {
+        printf("skipped: models of each kind, LLRT_TEST_DATA is no folder\n");
+        n_skip++;
+        return;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/numeric/architectures/%s", data, names[i]);
+        const model m = {names[i], path, NULL, 140, false, 4};
+        run_kind(&m, is_full);
+    }
 }
 
 /* ---- The hostile plug-in ---- */
@@ -420,6 +629,7 @@ int main(int argc, char **argv)
         const model m = {"stories260K", stories, NULL, 130, false, 8};
         run_model(&m, true);
     }
+    run_kinds(is_full);
     const char *const hostile = getenv("LLRT_TEST_HOSTILE");
     const char *const slash = hostile ? strrchr(hostile, '/') : NULL;
     if (slash) {
