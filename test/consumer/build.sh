@@ -34,7 +34,8 @@ case $kind in
         not_linked "$work/cxx11_static"
         for program in c99_shared cxx11_shared c99_static cxx11_static; do "$work/$program" "$model"; done ;;
     cmake)
-        cmake -S "$here" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix"
+        rm -rf "$work/cmake"
+        cmake -G Ninja -S "$here" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix"
         cmake --build "$work/cmake"
         not_linked "$work/cmake/consumer_c_static"
         not_linked "$work/cmake/consumer_cxx_static"
