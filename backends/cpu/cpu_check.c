@@ -319,6 +319,10 @@ static llrt_status check_kind(checker *c)
     if (has_act && c->op->u.act.act >= LLRTI_OPS_N_ACT)
         return fail_op(c, LLRT_ERR_UNSUPPORTED, "activation %u, known are 0 to %d",
                        c->op->u.act.act, LLRTI_OPS_N_ACT - 1);
+    if (c->op->kind == LLRT_OP_GLU) {
+        LLRTI_TRY(check_number(c, "the limit", c->op->u.act.limit, 0));
+        return check_number(c, "the offset", c->op->u.act.offset, -INFINITY);
+    }
     return LLRT_OK;
 }
 

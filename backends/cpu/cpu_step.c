@@ -301,7 +301,7 @@ static void elements(llrti_cpu_runtime *rt, const void *arg, size_t begin, size_
         ops->soft_cap(n, a, op->u.scale.factor, y);
         break;
     case LLRT_OP_GLU:
-        ops->glu[op->u.act.act](n, a, b, y);
+        llrti_ops_glu(ops, op->u.act.act, op->u.act.limit, op->u.act.offset, n, a, b, y);
         break;
     default:
         ops->activate[op->u.act.act](n, a, y);

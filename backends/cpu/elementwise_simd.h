@@ -42,6 +42,25 @@ void KERNEL(soft_cap_f32)(size_t n, const float *x, float c, float *y)
     for (; i < n; i++) y[i] = c * llrti_math_tanh(x[i] / c);
 }
 
+void KERNEL(limit_f32)(size_t n, const float *a, const float *b, float limit, float offset,
+                       float *ya, float *yb)
+{
+    /* no limit is one that nothing exceeds; adding no offset would lose the sign of zeros */
+    const float high = limit != 0 ? limit : INFINITY;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const v16 v = v_max(v_set(-high), v_min(v_set(high), v_load(b + i)));
+        v_store(ya + i, v_min(v_set(high), v_load(a + i)));
+        v_store(yb + i, offset != 0 ? v_add(v, v_set(offset)) : v);
+    }
+    for (; i < n; i++) {
+        float v = b[i] > high ? high : b[i];
+        v = v < -high ? -high : v;
+        ya[i] = a[i] > high ? high : a[i];
+        yb[i] = offset != 0 ? v + offset : v;
+    }
+}
+
 #define ACTIVATION(act)                                                                            \
     void KERNEL(activate_##act##_f32)(size_t n, const float *x, float *y)                          \
     {                                                                                              \

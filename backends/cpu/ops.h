@@ -46,6 +46,13 @@ typedef void llrti_unary_fn(size_t n, const float *x, float *y);                
 typedef void llrti_binary_fn(size_t n, const float *a, const float *b, float *y); /* y = f(a, b) */
 typedef void llrti_scale_fn(size_t n, const float *x, float c, float *y);
 
+/*
+ * What a gated unit does to its inputs before act(a) * b, when it has a limit or an offset (0: none). With a limit: ya = a > limit ?
+ * limit : a, and b likewise from above, then b < -limit ? -limit : b; NaN stays. With an offset: yb = b + offset.
+ */
+typedef void llrti_limit_fn(size_t n, const float *a, const float *b, float limit, float offset,
+                            float *ya, float *yb);
+
 /* ---- Rope: one token's heads, n_head contiguous ones of `width` ------------------------------ */
 
 /*
@@ -148,6 +155,7 @@ typedef struct llrti_ops {
     llrti_scale_fn *soft_cap;                  /* c * tanh(x / c) */
     llrti_unary_fn *activate[LLRTI_OPS_N_ACT]; /* act(x) */
     llrti_binary_fn *glu[LLRTI_OPS_N_ACT];     /* act(a) * b */
+    llrti_limit_fn *limit;                     /* before a glu with limits */
     llrti_rope_fn *rope[2];                    /* by llrt_rope_pairs */
     llrti_kv_store_fn *kv_store_k[LLRTI_KV_COUNT];
     llrti_kv_store_fn *kv_store_v[LLRTI_KV_COUNT];
@@ -157,6 +165,10 @@ typedef struct llrti_ops {
 
 /* Fills the table with ref, then with whatever `isa` (flags of isa.h, all present on this machine) allows. */
 void llrti_ops_init(llrti_ops *ops, uint32_t isa);
+
+/* The GLU operator for n elements: limits, then y = act(a) * b. y may be a or b. */
+void llrti_ops_glu(const llrti_ops *ops, llrt_activation act, float limit, float offset, size_t n,
+                   const float *a, const float *b, float *y);
 
 /* Architectures whose .def lines are compiled in. */
 #if defined(__x86_64__) || defined(_M_X64)

@@ -60,18 +60,38 @@ static void free_elements(check_run *run, const elements *e)
     check_free(run, e->found);
 }
 
-/* A kernel of any of the three types, and its reference. */
+/* A kernel of any of the four types, and its reference. */
 typedef struct kernel_pair {
     llrti_unary_fn *unary, *unary_ref;
     llrti_binary_fn *binary, *binary_ref;
     llrti_scale_fn *scale, *scale_ref;
+    llrti_limit_fn *limit, *limit_ref;
 } kernel_pair;
 
 static void call(const kernel_pair *k, int is_ref, const elements *e, float *y)
 {
+    if (k->limit) (is_ref ? k->limit_ref : k->limit)(e->n, e->a, e->b, 7, 1, y, e->expected);
     if (k->unary) (is_ref ? k->unary_ref : k->unary)(e->n, e->a, y);
     if (k->binary) (is_ref ? k->binary_ref : k->binary)(e->n, e->a, e->b, y);
     if (k->scale) (is_ref ? k->scale_ref : k->scale)(e->n, e->a, 1.7f, y);
+}
+
+/* Limits have two outputs: each compared, into other arrays and in place, with limit, offset, both and neither. */
+static void check_limits(check_run *run, const kernel_pair *k, size_t n, int pattern)
+{
+    static const float limit[] = {0, 0.75f, 7, 0}, offset[] = {0, 0, 1, -0.25f};
+    for (size_t form = 0; form < sizeof limit / sizeof limit[0]; form++) {
+        const elements e = make_elements(run, n, pattern), f = make_elements(run, n, pattern);
+        k->limit_ref(n, e.a, e.b, limit[form], offset[form], e.expected, f.expected);
+        k->limit(n, e.a, e.b, limit[form], offset[form], e.found, f.found);
+        check_same(run, e.expected, e.found, n, "ya");
+        check_same(run, f.expected, f.found, n, "yb");
+        k->limit(n, e.a, e.b, limit[form], offset[form], e.a, e.b);
+        check_same(run, e.expected, e.a, n, "ya in place");
+        check_same(run, f.expected, e.b, n, "yb in place");
+        free_elements(run, &e);
+        free_elements(run, &f);
+    }
 }
 
 typedef struct bench {
@@ -87,6 +107,7 @@ static void call_bench(void *ctx)
 
 static void check_pair(check_run *run, const void *ctx)
 {
+    const kernel_pair *const k = ctx;
     if (run->is_bench) {
         bench b = {ctx, make_elements(run, 8192, CHECK_FILL_RANDOM)};
         check_bench(run, "8192", 8192, "values", call_bench, &b);
@@ -95,6 +116,10 @@ static void check_pair(check_run *run, const void *ctx)
     }
     for (size_t i = 0; i < N_LENGTH; i++)
         for (int pattern = 0; pattern <= CHECK_N_FILL; pattern++) {
+            if (k->limit) {
+                check_limits(run, k, lengths[i], pattern);
+                continue;
+            }
             const elements e = make_elements(run, lengths[i], pattern);
             call(ctx, 1, &e, e.expected);
             call(ctx, 0, &e, e.found);

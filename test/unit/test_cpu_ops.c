@@ -176,19 +176,29 @@ static double activate(uint32_t act, double x, double *bound)
 static void test_activations(void **state)
 {
     for (uint32_t act = 0; act < 8; act++)
-        for (int is_glu = 0; is_glu < 2; is_glu++) {
+        for (int form = 0; form < 5; form++) { /* alone, gated, with limit, both, offset */
+            static const float limits[] = {0, 0, 1.5f, 1.5f, 0}, offsets[] = {0, 0, 0, 1, -0.25f};
             one_op *const o = open_one();
-            const uint32_t a = add_input(o, 1, 133, act % 2 ? 3 : 20),
-                           b = is_glu ? add_input(o, 1, 133, 2) : LLRT_NONE;
-            const uint32_t y = cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 1, 133);
-            cpu_add_op(&o->m, is_glu ? LLRT_OP_GLU : LLRT_OP_ACTIVATE, a, b, y)->u.act.act = act;
+            const int is_glu = form > 0;
+            const double limit = form == 2 || form == 3 ? (double)limits[form] : INFINITY;
+            const uint32_t n = form ? 133 : 1030, a = add_input(o, 1, n, act % 2 ? 3 : 20),
+                           b = is_glu ? add_input(o, 1, n, 2) : LLRT_NONE;
+            const uint32_t y = cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 1, n);
+            llrt_op *const op = cpu_add_op(&o->m, is_glu ? LLRT_OP_GLU : LLRT_OP_ACTIVATE, a, b, y);
+            op->u.act.act = act;
+            op->u.act.limit = limits[form];
+            op->u.act.offset = offsets[form];
             run_one(o, LLRT_TYPE_F32, N_ROW);
-            for (size_t i = 0; i < N_ROW * 133; i++) {
-                double bound;
-                const double gate = is_glu ? (double)o->x[1][i] : 1,
-                             e = activate(act, (double)o->x[0][i], &bound) * gate;
-                expect(e, bound * fabs(gate) + EPS * fabs(e) + 1e-44, o->y[i],
-                       is_glu ? "GLU" : "ACTIVATE", i);
+            for (size_t i = 0; i < (size_t)N_ROW * n; i++) {
+                double bound, gate = 1, gate_bound = 0;
+                if (is_glu) {
+                    gate = fmax(-limit, fmin(limit, (double)o->x[1][i])) + (double)offsets[form];
+                    gate_bound = form >= 3 ? EPS * fabs(gate) : 0;
+                }
+                const double g = activate(act, fmin(limit, (double)o->x[0][i]), &bound),
+                             e = g * gate;
+                expect(e, bound * fabs(gate) + gate_bound * fabs(g) + EPS * fabs(e) + 1e-44,
+                       o->y[i], is_glu ? "GLU" : "ACTIVATE", i);
             }
             close_one(o);
         }

@@ -30,6 +30,21 @@ void llrtk_soft_cap_f32_ref(size_t n, const float *x, float c, float *y)
     for (size_t i = 0; i < n; i++) y[i] = c * llrti_math_tanh(x[i] / c);
 }
 
+void llrtk_limit_f32_ref(size_t n, const float *a, const float *b, float limit, float offset,
+                         float *ya, float *yb)
+{
+    for (size_t i = 0; i < n; i++) {
+        float u = a[i], v = b[i];
+        if (limit != 0) {
+            u = u > limit ? limit : u;
+            v = v > limit ? limit : v;
+            v = v < -limit ? -limit : v;
+        }
+        ya[i] = u;
+        yb[i] = offset != 0 ? v + offset : v;
+    }
+}
+
 #define ACTIVATION(act)                                                                            \
     void llrtk_activate_##act##_f32_ref(size_t n, const float *x, float *y)                        \
     {                                                                                              \
