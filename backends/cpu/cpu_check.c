@@ -190,12 +190,32 @@ static llrt_status check_concat(checker *c)
     return LLRT_OK;
 }
 
+/* One for every head, or one for all; then their matrix may have a row per head. */
+static llrt_status check_norm_weight(const checker *c, uint32_t i)
+{
+    const uint64_t width = output(c)->width, n_head = output(c)->n_head;
+    llrti_cpu_weight *w;
+    LLRTI_TRY(find_weight(c, i, true, &w));
+    if (!w) return LLRT_OK;
+    const bool is_shared = w->k == width && w->m == 1;
+    const bool is_per_head =
+        (w->k == width && w->m == n_head) || (w->k == width * n_head && w->m == 1);
+    if (!is_shared && !is_per_head)
+        return fail_op(c, LLRT_ERR_ARGUMENT,
+                       "tensor '%s' is %llu x %llu, expected %llu elements, or as many for each of "
+                       "%llu heads",
+                       w->name, (unsigned long long)w->k, (unsigned long long)w->m,
+                       (unsigned long long)width, (unsigned long long)n_head);
+    w->is_vector = true;
+    return LLRT_OK;
+}
+
 static llrt_status check_norm(checker *c)
 {
     LLRTI_TRY(check_same_shape(c, "its input", input(c, 0)));
     LLRTI_TRY(check_number(c, "eps", c->op->u.norm.eps, 0));
-    LLRTI_TRY(check_vector(c, 0, true, output(c)->width));
-    if (c->op->kind == LLRT_OP_LAYER_NORM) return check_vector(c, 1, true, output(c)->width);
+    LLRTI_TRY(check_norm_weight(c, 0));
+    if (c->op->kind == LLRT_OP_LAYER_NORM) return check_norm_weight(c, 1);
     return check_number(c, "the weight's offset", c->op->u.norm.weight_offset, -INFINITY);
 }
 

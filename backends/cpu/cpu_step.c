@@ -216,23 +216,41 @@ static void concat_rows(llrti_cpu_runtime *rt, const void *arg, size_t begin, si
     }
 }
 
+/* A vector of a norm, (width) or (n_head, width); *stride is the floats from one head's to the next one's. */
+static const float *find_norm_weight(const llrti_cpu_runtime *rt, uint32_t index, size_t width,
+                                     size_t *stride)
+{
+    *stride = 0;
+    if (index == LLRT_NONE) return NULL;
+    const llrti_cpu_weight *const w = &rt->model->weight[index];
+    if (w->k * w->m != width) *stride = width;
+    return w->vector;
+}
+
 static void norm_rows(llrti_cpu_runtime *rt, const void *arg, size_t begin, size_t end,
                       uint32_t worker)
 {
     const row_job *const job = arg;
     const llrt_op *const op = &job->op->op;
     const llrti_cpu_value *const v = &rt->program->value[op->out];
-    const float *const w =
-        op->weight[0] == LLRT_NONE ? NULL : rt->model->weight[op->weight[0]].vector;
-    const float *const x = job->x + begin * job->y_width;
-    float *const y = job->y + begin * job->y_width;
+    const bool is_rms = op->kind == LLRT_OP_RMS_NORM;
+    size_t w_stride, bias_stride;
+    const float *const w = find_norm_weight(rt, op->weight[0], v->width, &w_stride);
+    const float *const bias =
+        find_norm_weight(rt, is_rms ? LLRT_NONE : op->weight[1], v->width, &bias_stride);
     const size_t n_row = (end - begin) * v->n_head;
-    if (op->kind == LLRT_OP_RMS_NORM) {
-        rt->model->ops.rms_norm(n_row, v->width, x, w, op->u.norm.weight_offset, op->u.norm.eps, y);
-    } else {
-        const float *const bias =
-            op->weight[1] == LLRT_NONE ? NULL : rt->model->weight[op->weight[1]].vector;
-        rt->model->ops.layer_norm(n_row, v->width, x, w, bias, op->u.norm.eps, y);
+    const size_t part = w_stride || bias_stride ? 1 : n_row; /* rows with the same vectors */
+    for (size_t i = 0; i < n_row; i += part) {
+        const float *const x = job->x + begin * job->y_width + i * v->width;
+        float *const y = job->y + begin * job->y_width + i * v->width;
+        const size_t head = i % v->n_head;
+        const float *const head_w = w ? w + head * w_stride : NULL;
+        if (is_rms)
+            rt->model->ops.rms_norm(part, v->width, x, head_w, op->u.norm.weight_offset,
+                                    op->u.norm.eps, y);
+        else
+            rt->model->ops.layer_norm(part, v->width, x, head_w,
+                                      bias ? bias + head * bias_stride : NULL, op->u.norm.eps, y);
     }
 }
 

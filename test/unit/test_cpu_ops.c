@@ -236,19 +236,24 @@ static void test_norms(void **state)
 {
     static const uint32_t width[] = {1, 15, 16, 17, 64, 131};
     for (size_t k = 0; k < LLRTI_COUNT(width); k++)
-        for (int form = 0; form < 6;
-             form++) { /* RMS: weight, none; layer: both, none, weight, bias */
+        for (int form = 0; form < 9; form++) {
+            /* RMS: weight, none; layer: both, none, weight, bias; of each head: RMS, layer, layer's bias */
             one_op *const o = open_one();
             const uint32_t n = width[k], x = add_input(o, 2, n, 3),
                            y = cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 2, n);
-            const int is_layer = form >= 2, has_w = form == 0 || form == 2 || form == 4,
-                      has_b = form == 2 || form == 5;
+            const int is_layer = form >= 2 && form != 6,
+                      has_w = form == 0 || form == 2 || form == 4 || form >= 6,
+                      has_b = form == 2 || form == 5 || form >= 7;
+            const uint32_t n_w = form == 6 || form == 7 ? 2 : 1, n_b = form >= 7 ? 2 : 1;
             llrt_op *const op = cpu_add_op(&o->m, is_layer ? LLRT_OP_LAYER_NORM : LLRT_OP_RMS_NORM,
                                            x, LLRT_NONE, y);
             op->u.norm.eps = 1e-5f;
             op->u.norm.weight_offset = is_layer ? 0 : 0.5f;
-            if (has_w) add_tensor(o, op, 0, k % 2 ? LLRT_TYPE_F16 : LLRT_TYPE_F32, n, 1, 1);
-            if (has_b) add_tensor(o, op, 1, k % 2 ? LLRT_TYPE_F32 : LLRT_TYPE_BF16, n, 1, 0);
+            /* in the file's rows of a head's width, or in one */
+            if (has_w)
+                add_tensor(o, op, 0, k % 2 ? LLRT_TYPE_F16 : LLRT_TYPE_F32, k % 3 ? n * n_w : n,
+                           k % 3 ? 1 : n_w, 1);
+            if (has_b) add_tensor(o, op, 1, k % 2 ? LLRT_TYPE_F32 : LLRT_TYPE_BF16, n * n_b, 1, 0);
             run_one(o, LLRT_TYPE_F32, N_ROW);
             for (size_t row = 0; row < N_ROW * 2; row++) {
                 const float *const v = o->x[0] + row * n;
@@ -262,9 +267,11 @@ static void test_norms(void **state)
                 /* error of the mean, which every element and the variance take over */
                 const double mean_error = is_layer ? (n / 16 + 6) * EPS * magnitude / n : 0;
                 for (uint32_t i = 0; i < n; i++) {
+                    const size_t head = row % 2, w_at = n_w > 1 ? head * n + i : i,
+                                 b_at = n_b > 1 ? head * n + i : i;
                     const double w =
-                        has_w ? (double)o->m.tensor[0].value[i] + (is_layer ? 0 : 0.5) : 1;
-                    const double b = has_b ? (double)o->m.tensor[has_w].value[i] : 0,
+                        has_w ? (double)o->m.tensor[0].value[w_at] + (is_layer ? 0 : 0.5) : 1;
+                    const double b = has_b ? (double)o->m.tensor[has_w].value[b_at] : 0,
                                  d = (double)v[i] - mean;
                     const double e = d * inv * w + b;
                     const double relative =
