@@ -10,6 +10,8 @@
  *   few queries (decode)    K and V are widened in registers as they are read: each byte is read once
  *   more (prefill)          a tile that is not float32 is widened into `work` first, K and then V
  *
+ * Where V is the beginning of K, its lanes lie across those of K: it is transposed into `work`, once for all queries.
+ *
  * Positions a query does not see get the weight 0 in `score`, so that the sum of weights can run over whole
  * vectors; products with V skip them: those that all queries of a block see are done together, what one sees
  * before or after them alone. Lanes of unseen positions hold garbage, which never leaves its lane.
@@ -85,6 +87,11 @@ static inline float load_1(int kind, const source *from, size_t index, size_t sc
     }
 }
 
+INLINE size_t element_bytes(int kind)
+{
+    return kind == LLRTI_KV_F32 ? 4 : kind == LLRTI_KV_Q8_0 ? 1 : 2;
+}
+
 /* ---- Scores ---- */
 
 /* p[j] of n_query queries for n_group * 16 positions from j on. */
@@ -140,14 +147,20 @@ INLINE void score_queries(int kind, int n_query, const source *k, size_t k_dim, 
 /* ---- Weights ---- */
 
 /* Scores to weights, zeros where nothing is seen; returns the largest score and the sum of the weights. */
-static inline void weigh(const llrti_attention_tile *tile, float *p, int begin, int end, float *max,
-                         float *sum)
+static inline void weigh(const llrti_attention_tile *tile, uint32_t query, float *max, float *sum)
 {
+    float *const p = tile->score + (size_t)query * LLRT_PAGE_TOK;
+    const int begin = tile->begin[query], end = tile->end[query];
     v16 largest = v_set(-INFINITY), lane = v_set(0);
     for (int g = begin / 16; g * 16 < end; g++) {
         v16 s = v_mul(v_load(p + g * 16), v_set(tile->scale));
         if (tile->soft_cap != 0)
             s = v_mul(v_set(tile->soft_cap), v_tanh(v_div(s, v_set(tile->soft_cap))));
+        if (tile->slope) {
+            float far[16];
+            for (int j = 0; j < 16; j++) far[j] = (float)(tile->distance[query] + g * 16 + j);
+            s = v_fma(v_set(tile->slope[query]), v_load(far), s);
+        }
         s = v_select(m_range(begin - g * 16, end - g * 16), s, v_set(-INFINITY));
         largest = v_max(s, largest);
         v_store(p + g * 16, s);
@@ -327,10 +340,34 @@ INLINE void widen_v(int kind, const source *v, size_t v_dim, size_t begin, size_
     }
 }
 
+/*
+ * V from K, [k_dim][64], to float32 rows [64][v_dim]: positions [begin, end), and whole groups of eight around them. 16 elements
+ * are widened at a time, then turned in squares of 8.
+ */
+INLINE void turn_v(int kind, const source *k, size_t v_dim, size_t begin, size_t end, float *to)
+{
+    float strip[16 * LLRT_PAGE_TOK];
+    for (size_t e0 = 0; e0 < v_dim; e0 += 16) {
+        const size_t n = v_dim - e0 < 16 ? v_dim - e0 : 16;
+        const source from = {(const char *)k->data + e0 * LLRT_PAGE_TOK * element_bytes(kind),
+                             k->scale + e0 / LLRTI_KV_BLOCK * LLRT_PAGE_TOK};
+        widen_k(kind, &from, n, strip);
+        for (size_t j = begin / 8 * 8; j < end; j += 8) {
+            size_t e = 0;
+            for (; e + 8 <= n; e += 8)
+                turn_8x8(strip + e * LLRT_PAGE_TOK + j, LLRT_PAGE_TOK, to + j * v_dim + e0 + e,
+                         v_dim);
+            for (; e < n; e++)
+                for (size_t i = 0; i < 8; i++)
+                    to[(j + i) * v_dim + e0 + e] = strip[e * LLRT_PAGE_TOK + j + i];
+        }
+    }
+}
+
 INLINE void run_tile(const llrti_attention_tile *tile, int kind, block_fn *score, block_fn *value)
 {
     assert(tile->n_query <= LLRTI_ATTENTION_MAX_QUERY);
-    source k = {tile->kv.k, tile->kv.k_scale}, v = {tile->kv.v, tile->kv.v_scale};
+    const source k = {tile->kv.k, tile->kv.k_scale}, v = {tile->kv.v, tile->kv.v_scale};
     const source work = {tile->work, NULL};
     const uint32_t on_the_fly = kind == LLRTI_KV_Q8_0 ? ON_THE_FLY_Q8_0 : ON_THE_FLY_16;
     const int is_widened = kind != LLRTI_KV_F32 && tile->n_query > on_the_fly;
@@ -348,10 +385,11 @@ INLINE void run_tile(const llrti_attention_tile *tile, int kind, block_fn *score
         run_blocks(tile, score, &k, tile->k_dim);
     }
     for (uint32_t i = 0; i < tile->n_query; i++)
-        if (tile->begin[i] < tile->end[i])
-            weigh(tile, tile->score + (size_t)i * LLRT_PAGE_TOK, tile->begin[i], tile->end[i],
-                  &tile->max[i], &tile->sum[i]);
-    if (is_widened) {
+        if (tile->begin[i] < tile->end[i]) weigh(tile, i, &tile->max[i], &tile->sum[i]);
+    if (tile->v_in_k) {
+        turn_v(kind, &k, tile->v_dim, begin, end, tile->work);
+        run_blocks(tile, value_f32, &work, tile->v_dim);
+    } else if (is_widened) {
         widen_v(kind, &v, tile->v_dim, begin, end, tile->work);
         run_blocks(tile, value_f32, &work, tile->v_dim);
     } else {

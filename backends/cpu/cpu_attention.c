@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "compiler.h"
+#include "cpu_math.h"
 
 enum { MAX_QUERY = LLRTI_ATTENTION_MAX_QUERY };
 
@@ -25,6 +26,7 @@ typedef struct attention_job {
     const llrt_op *op;
     const llrti_cpu_kv *kv;
     const float *q, *k, *v;
+    const float *sink, *slope; /* per query head, or NULL */
     float *out;
     uint32_t group; /* query heads per KV head */
     uint32_t n_block;
@@ -41,10 +43,27 @@ typedef struct query_block {
     uint32_t tile_begin, tile_end;
 } query_block;
 
+/* The positions that one of the sequence sees: [first_seen, end_seen), both ascending with it. */
 static uint32_t first_seen(const attention_job *job, uint32_t position)
 {
     const uint32_t window = job->op->u.attention.window;
-    return window && position + 1 > window ? position + 1 - window : 0;
+    const uint32_t n_before = job->op->u.attention.mask == LLRT_MASK_FULL ? window / 2 : window - 1;
+    return window && position > n_before ? position - n_before : 0;
+}
+
+static uint32_t end_seen(const attention_job *job, const llrt_step_seq *seq, uint32_t position)
+{
+    const uint32_t window = job->op->u.attention.window;
+    const uint32_t end = (uint32_t)seq->pos_begin + seq->n_row;
+    if (job->op->u.attention.mask == LLRT_MASK_FULL)
+        return window && window / 2 < end - 1 - position ? position + window / 2 + 1 : end;
+    return seq->flags & LLRT_SEQ_BIDIRECTIONAL ? end : position + 1;
+}
+
+/* The page with the tile's positions. */
+static uint32_t find_page(const attention_job *job, const llrt_step_seq *seq, uint32_t tile)
+{
+    return seq->page[job->kv->desc.group][tile];
 }
 
 static uint32_t blocks_per_head(const attention_job *job, const llrt_step_seq *seq)
@@ -75,7 +94,7 @@ static query_block find_block(const attention_job *job, uint32_t index)
     const uint32_t first = (uint32_t)b.seq->pos_begin + b.begin / job->group;
     const uint32_t last = (uint32_t)b.seq->pos_begin + (b.begin + b.n - 1) / job->group;
     b.tile_begin = first_seen(job, first) / LLRT_PAGE_TOK;
-    b.tile_end = last / LLRT_PAGE_TOK + 1;
+    b.tile_end = (end_seen(job, b.seq, last) - 1) / LLRT_PAGE_TOK + 1;
     return b;
 }
 
@@ -89,13 +108,14 @@ static void store_head(const attention_job *job, const llrt_step_seq *seq, uint3
     for (uint32_t i = 0; i < seq->n_row;) {
         const uint32_t position = (uint32_t)seq->pos_begin + i, at = position % LLRT_PAGE_TOK;
         const uint32_t n = LLRTI_MIN(LLRT_PAGE_TOK - at, seq->n_row - i);
-        const llrti_kv_tile tile =
-            llrti_cpu_runtime_tile(rt, job->kv, seq->page[0][position / LLRT_PAGE_TOK], head);
+        const llrti_kv_tile tile = llrti_cpu_runtime_tile(
+            rt, job->kv, find_page(job, seq, position / LLRT_PAGE_TOK), head);
         const size_t row = (size_t)seq->row_begin + i;
         ops->kv_store_k[kind](job->k + row * k_row + (size_t)head * d->k_dim, k_row, n, d->k_dim,
                               at, tile.k, tile.k_scale);
-        ops->kv_store_v[kind](job->v + row * v_row + (size_t)head * d->v_dim, v_row, n, d->v_dim,
-                              at, tile.v, tile.v_scale);
+        if (!d->v_in_k)
+            ops->kv_store_v[kind](job->v + row * v_row + (size_t)head * d->v_dim, v_row, n,
+                                  d->v_dim, at, tile.v, tile.v_scale);
         i += n;
     }
 }
@@ -130,7 +150,7 @@ static void find_ranges(const attention_job *job, const query_block *b, uint32_t
     for (uint32_t i = 0; i < b->n; i++) {
         const uint32_t position = (uint32_t)b->seq->pos_begin + (b->begin + i) / job->group;
         const uint32_t from = LLRTI_MAX(first_seen(job, position), low),
-                       to = LLRTI_MIN(position + 1, high);
+                       to = LLRTI_MIN(end_seen(job, b->seq, position), high);
         const bool is_seen = from < to;
         begin[i] = (uint8_t)(is_seen ? from - low : 0);
         end[i] = (uint8_t)(is_seen ? to - low : 0);
@@ -150,11 +170,22 @@ static void run_tile(const attention_job *job, const query_block *b, uint32_t ti
                      const accumulators *to)
 {
     const llrti_cpu_runtime *const rt = job->rt;
+    float slope[MAX_QUERY];
+    int32_t distance[MAX_QUERY];
+    for (uint32_t i = 0; job->slope && i < b->n; i++) {
+        const uint32_t flat = b->begin + i;
+        slope[i] = job->slope[b->head * job->group + flat % job->group];
+        distance[i] =
+            (int32_t)(tile * LLRT_PAGE_TOK) - b->seq->pos_begin - (int32_t)(flat / job->group);
+    }
     const llrti_attention_tile args = {
-        .kv = llrti_cpu_runtime_tile(rt, job->kv, b->seq->page[0][tile], b->head),
+        .kv = llrti_cpu_runtime_tile(rt, job->kv, find_page(job, b->seq, tile), b->head),
         .k_dim = job->kv->desc.k_dim,
         .v_dim = job->kv->desc.v_dim,
+        .v_in_k = job->kv->desc.v_in_k,
         .n_query = b->n,
+        .slope = job->slope ? slope : NULL,
+        .distance = distance,
         .scale = job->op->u.attention.scale,
         .soft_cap = job->op->u.attention.soft_cap,
         .q = area->q,
@@ -187,7 +218,15 @@ static void merge_tile(const attention_job *job, uint32_t n, const uint8_t *begi
     }
 }
 
-/* out = acc / sum, as a product with the reciprocal. */
+/* What a query's accumulated output is multiplied by at the end; the sink joins the sum here. */
+static float find_factor(float max, float sum, const float *sink)
+{
+    if (!sink) return 1.0f / sum;
+    const float m = *sink > max ? *sink : max;
+    const float a = llrti_math_exp(max - m), b = llrti_math_exp(*sink - m);
+    return a / fmaf(sum, a, b);
+}
+
 static void finish_block(const attention_job *job, const query_block *b, const accumulators *acc)
 {
     const size_t v_dim = job->kv->desc.v_dim, row_width = v_dim * job->group * job->kv->desc.n_head;
@@ -195,7 +234,9 @@ static void finish_block(const attention_job *job, const query_block *b, const a
         const uint32_t flat = b->begin + i;
         const size_t row = (size_t)b->seq->row_begin + flat / job->group;
         const size_t head = (size_t)b->head * job->group + flat % job->group;
-        job->rt->model->ops.scale(v_dim, acc->out + i * v_dim, 1.0f / acc->sum[i],
+        const float factor =
+            find_factor(acc->max[i], acc->sum[i], job->sink ? &job->sink[head] : NULL);
+        job->rt->model->ops.scale(v_dim, acc->out + i * v_dim, factor,
                                   job->out + row * row_width + head * v_dim);
     }
 }
@@ -288,7 +329,9 @@ void llrti_cpu_attention_run(llrti_cpu_runtime *rt, const llrti_cpu_op *op)
         .kv = kv,
         .q = llrti_cpu_runtime_value(rt, op->op.in[0]),
         .k = llrti_cpu_runtime_value(rt, op->op.in[1]),
-        .v = llrti_cpu_runtime_value(rt, op->op.in[2]),
+        .v = kv->desc.v_in_k ? NULL : llrti_cpu_runtime_value(rt, op->op.in[2]),
+        .sink = op->op.weight[0] == LLRT_NONE ? NULL : rt->model->weight[op->op.weight[0]].vector,
+        .slope = op->op.u.attention.slope,
         .out = llrti_cpu_runtime_value(rt, op->op.out),
         .group = rt->program->value[op->op.out].n_head / kv->desc.n_head,
     };

@@ -144,19 +144,19 @@ static llrt_status value_read(void *runtime, uint32_t value, uint32_t row_begin,
 static llrt_status page_copy(void *runtime, uint32_t group, uint32_t to, uint32_t from,
                              uint32_t n_tok, llrt_error *err)
 {
-    return llrti_cpu_pages_copy(runtime, to, from, n_tok, err);
+    return llrti_cpu_pages_copy(runtime, group, to, from, n_tok, err);
 }
 
 static llrt_status page_read(void *runtime, uint32_t group, uint32_t page, uint32_t n_tok, void *to,
                              size_t size, llrt_error *err)
 {
-    return llrti_cpu_pages_read(runtime, page, n_tok, to, size, err);
+    return llrti_cpu_pages_read(runtime, group, page, n_tok, to, size, err);
 }
 
 static llrt_status page_write(void *runtime, uint32_t group, uint32_t page, uint32_t n_tok,
                               const void *from, size_t size, llrt_error *err)
 {
-    return llrti_cpu_pages_write(runtime, page, n_tok, from, size, err);
+    return llrti_cpu_pages_write(runtime, group, page, n_tok, from, size, err);
 }
 
 llrt_status llrti_cpu_backend_entry(uint32_t version, llrt_backend *table, llrt_error *err)

@@ -20,16 +20,17 @@ typedef struct checker {
     llrti_cpu_program *program;
     uint32_t index, op_index;
     const llrt_op *op;
-    float *inv_freq;
+    float *number; /* room for copies of lists, from here on */
+    uint8_t *axis;
     llrt_error *err;
 } checker;
 
 const char *llrti_cpu_check_op_name(llrt_op_kind kind)
 {
     static const char *const name[] = {
-        "?",      "EMBED", "POSITION",     "?",     "GATHER",   "SLICE",    "CONCAT",
-        "ADD",    "MUL",   "SIGMOID_GATE", "SCALE", "SOFT_CAP", "RMS_NORM", "LAYER_NORM",
-        "LINEAR", "ROPE",  "ATTENTION",    "GLU",   "ACTIVATE", "HEAD"};
+        "?",      "EMBED", "POSITION",     "TOKEN_TYPE", "GATHER",   "SLICE",    "CONCAT",
+        "ADD",    "MUL",   "SIGMOID_GATE", "SCALE",      "SOFT_CAP", "RMS_NORM", "LAYER_NORM",
+        "LINEAR", "ROPE",  "ATTENTION",    "GLU",        "ACTIVATE", "HEAD"};
     return kind < LLRTI_COUNT(name) ? name[kind] : "?";
 }
 
@@ -163,6 +164,20 @@ static llrt_status check_position(checker *c)
     return LLRT_OK;
 }
 
+static llrt_status check_token_type(checker *c)
+{
+    llrti_cpu_weight *w;
+    LLRTI_TRY(check_same_shape(c, "its input", input(c, 0)));
+    if (output(c)->rows != LLRT_ROWS_TOKEN)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "its output has rows of kind %u, expected token rows",
+                       output(c)->rows);
+    LLRTI_TRY(check_matrix(c, output(c)->row_width, 0, &w));
+    w->is_vector = true;
+    uint64_t *const n_type = &c->program->n_token_type;
+    *n_type = *n_type ? LLRTI_MIN(*n_type, w->m) : w->m;
+    return LLRT_OK;
+}
+
 static llrt_status check_slice(checker *c)
 {
     const size_t begin = c->op->u.slice.begin, n = input(c, 0)->row_width;
@@ -230,6 +245,30 @@ static llrt_status check_linear(checker *c)
     return check_vector(c, 1, true, output(c)->row_width);
 }
 
+/* The set with the op's angles: one that another op has, or a new one. */
+static uint32_t find_rope(checker *c)
+{
+    llrti_cpu_program *const p = c->program;
+    const uint32_t n_rot = c->op->u.rope.n_rot, half = n_rot / 2;
+    const float *const from = c->op->u.rope.inv_freq;
+    const uint8_t *const axis = c->op->u.rope.axis;
+    for (uint32_t set = 0; set < p->n_rope; set++) {
+        const llrti_cpu_rope *const r = &p->rope[set];
+        if (r->n_rot == n_rot && r->magnitude == c->op->u.rope.magnitude &&
+            memcmp(r->inv_freq, from, half * sizeof *from) == 0 && !r->axis == !axis &&
+            (!axis || memcmp(r->axis, axis, half) == 0))
+            return set;
+    }
+    p->rope[p->n_rope] = (llrti_cpu_rope){n_rot, c->op->u.rope.magnitude, c->number, NULL};
+    memcpy(c->number, from, half * sizeof *from);
+    c->number += half;
+    if (axis) {
+        p->rope[p->n_rope].axis = memcpy(c->axis, axis, half);
+        c->axis += half;
+    }
+    return p->n_rope++;
+}
+
 static llrt_status check_rope(checker *c)
 {
     const uint32_t n_rot = c->op->u.rope.n_rot;
@@ -245,24 +284,39 @@ static llrt_status check_rope(checker *c)
         return fail_op(c, LLRT_ERR_ARGUMENT, "n_rot is %u, expected an even number from 2 to %u",
                        n_rot, output(c)->width);
     LLRTI_TRY(check_number(c, "the magnitude", c->op->u.rope.magnitude, -INFINITY));
-    const float *const from = c->op->u.rope.inv_freq;
-    if (!from) return fail_op(c, LLRT_ERR_ARGUMENT, "inv_freq is NULL");
-    for (uint32_t i = 0; i < n_rot / 2; i++)
-        LLRTI_TRY(check_number(c, "inv_freq", from[i], -INFINITY));
-    uint32_t set = 0;
-    for (; set < p->n_rope; set++) {
-        const llrti_cpu_rope *const r = &p->rope[set];
-        if (r->n_rot == n_rot && r->magnitude == c->op->u.rope.magnitude &&
-            memcmp(r->inv_freq, from, n_rot / 2 * sizeof *from) == 0)
-            break;
+    if (!c->op->u.rope.inv_freq) return fail_op(c, LLRT_ERR_ARGUMENT, "inv_freq is NULL");
+    for (uint32_t i = 0; i < n_rot / 2; i++) {
+        LLRTI_TRY(check_number(c, "inv_freq", c->op->u.rope.inv_freq[i], -INFINITY));
+        if (c->op->u.rope.axis && c->op->u.rope.axis[i] >= LLRTI_CPU_N_AXIS)
+            return fail_op(c, LLRT_ERR_ARGUMENT, "axis %u of pair %u, expected one below %d",
+                           c->op->u.rope.axis[i], i, LLRTI_CPU_N_AXIS);
     }
-    if (set == p->n_rope) {
-        memcpy(c->inv_freq, from, n_rot / 2 * sizeof *from);
-        p->rope[p->n_rope++] = (llrti_cpu_rope){n_rot, c->op->u.rope.magnitude, c->inv_freq};
-        c->inv_freq += n_rot / 2;
-    }
+    const uint32_t set = find_rope(c);
     p->op[c->op_index].rope = set;
     p->op[c->op_index].op.u.rope.inv_freq = p->rope[set].inv_freq;
+    p->op[c->op_index].op.u.rope.axis = p->rope[set].axis;
+    return LLRT_OK;
+}
+
+/* Notes which positions' pages the operator reads, for the check of a step. */
+static void note_reach(const checker *c, const llrt_kv_desc *d)
+{
+    const uint32_t window = c->op->u.attention.window;
+    llrti_cpu_reach *const reach = &c->program->reach[d->group];
+    const uint32_t n_before = window ? window - 1 : UINT32_MAX;
+    if (c->op->u.attention.mask == LLRT_MASK_FULL) c->program->has_full_mask = true;
+    reach->n_before = reach->is_used ? LLRTI_MAX(reach->n_before, n_before) : n_before;
+    reach->is_used = true;
+}
+
+static llrt_status check_slopes(checker *c, uint32_t n_head)
+{
+    const float *const from = c->op->u.attention.slope;
+    if (!from) return LLRT_OK;
+    for (uint32_t i = 0; i < n_head; i++) LLRTI_TRY(check_number(c, "a slope", from[i], -INFINITY));
+    memcpy(c->number, from, n_head * sizeof *from);
+    c->program->op[c->op_index].op.u.attention.slope = c->number;
+    c->number += n_head;
     return LLRT_OK;
 }
 
@@ -272,19 +326,28 @@ static llrt_status check_attention(checker *c)
     if (kv >= c->model->n_kv)
         return fail_op(c, LLRT_ERR_ARGUMENT, "kv slot %u, expected one below %u", kv,
                        c->model->n_kv);
-    if (c->op->u.attention.mask != LLRT_MASK_CAUSAL)
-        return fail_op(c, LLRT_ERR_UNSUPPORTED, "mask %u, known is 0", c->op->u.attention.mask);
+    if (c->op->u.attention.mask > LLRT_MASK_FULL)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "mask %u, known are 0 and 1",
+                       c->op->u.attention.mask);
     const llrt_kv_desc *const d = &c->model->kv[kv].desc;
-    const uint32_t n_head = output(c)->n_head;
+    const uint32_t n_head = output(c)->n_head, n_in = d->v_in_k ? 2 : 3;
+    if (c->op->n_in != n_in)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%u inputs, expected %u for kv slot %u, %s",
+                       c->op->n_in, n_in, kv, d->v_in_k ? "whose V is in K" : "which has a V");
     if (n_head % d->n_head)
         return fail_op(c, LLRT_ERR_ARGUMENT, "%u query heads, expected a multiple of %u", n_head,
                        d->n_head);
     LLRTI_TRY(check_shape(c, "q", input(c, 0), LLRT_ROWS_TOKEN, n_head, d->k_dim));
     LLRTI_TRY(check_shape(c, "k", input(c, 1), LLRT_ROWS_TOKEN, d->n_head, d->k_dim));
-    LLRTI_TRY(check_shape(c, "v", input(c, 2), LLRT_ROWS_TOKEN, d->n_head, d->v_dim));
+    if (!d->v_in_k)
+        LLRTI_TRY(check_shape(c, "v", input(c, 2), LLRT_ROWS_TOKEN, d->n_head, d->v_dim));
     LLRTI_TRY(check_shape(c, "its output", output(c), LLRT_ROWS_TOKEN, n_head, d->v_dim));
     LLRTI_TRY(check_number(c, "the soft cap", c->op->u.attention.soft_cap, 0));
-    return check_number(c, "the scale", c->op->u.attention.scale, -INFINITY);
+    LLRTI_TRY(check_number(c, "the scale", c->op->u.attention.scale, -INFINITY));
+    LLRTI_TRY(check_vector(c, 0, true, n_head));
+    LLRTI_TRY(check_slopes(c, n_head));
+    note_reach(c, d);
+    return LLRT_OK;
 }
 
 static llrt_status check_kind(checker *c)
@@ -294,6 +357,8 @@ static llrt_status check_kind(checker *c)
         return check_embed(c);
     case LLRT_OP_POSITION:
         return check_position(c);
+    case LLRT_OP_TOKEN_TYPE:
+        return check_token_type(c);
     case LLRT_OP_GATHER:
         if (input(c, 0)->rows != LLRT_ROWS_TOKEN)
             return fail_op(c, LLRT_ERR_ARGUMENT,
@@ -354,7 +419,7 @@ static llrt_status check_inputs(const checker *c)
     for (size_t i = 0; i < LLRTI_COUNT(binary); i++)
         if (c->op->kind == binary[i]) low = high = 2;
     if (c->op->kind == LLRT_OP_EMBED) low = high = 0;
-    if (c->op->kind == LLRT_OP_ATTENTION) low = high = 3;
+    if (c->op->kind == LLRT_OP_ATTENTION) low = 2, high = 3; /* its slot says which */
     if (c->op->kind == LLRT_OP_CONCAT) high = (uint32_t)LLRTI_COUNT(c->op->in);
     if (c->op->n_in < low || c->op->n_in > high)
         return fail_op(c, LLRT_ERR_ARGUMENT, "%u inputs, expected %u to %u", c->op->n_in, low,
@@ -428,10 +493,10 @@ static llrt_status check_outputs(const checker *c, const llrt_program *source)
 }
 
 llrt_status llrti_cpu_check_program(llrti_cpu_model *model, uint32_t index,
-                                    const llrt_program *source, float *inv_freq, llrt_error *err)
+                                    const llrt_program *source, llrt_error *err)
 {
     llrti_cpu_program *const p = &model->program[index];
-    checker c = {model, p, index, 0, NULL, inv_freq, err};
+    checker c = {model, p, index, 0, NULL, p->number, p->axis, err};
     p->n_value = source->n_value;
     p->n_op = source->n_op;
     p->n_input = source->n_input;

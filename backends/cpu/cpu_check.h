@@ -13,10 +13,10 @@ const char *llrti_cpu_check_op_name(llrt_op_kind kind);
 
 /*
  * model: weights (shapes) and kv are set, matrices not yet chosen; marks the weights' uses. `index` is the
- * program's; its tables have room for the source's counts, inv_freq for all of its ROPE ops.
+ * program's; its tables have room for the source's counts, and for copies of the lists its ops point to.
  */
 llrt_status llrti_cpu_check_program(llrti_cpu_model *model, uint32_t index,
-                                    const llrt_program *source, float *inv_freq, llrt_error *err);
+                                    const llrt_program *source, llrt_error *err);
 
 /* After the matrices' formats are known: groups linears and computes the values' times. */
 void llrti_cpu_check_group(llrti_cpu_model *model, llrti_cpu_program *program);

@@ -31,18 +31,24 @@ static void *carve(carver *c, size_t count, size_t size)
     return piece;
 }
 
-static size_t count_inv_freq(const llrt_program *program)
-{
-    size_t n = 0;
-    for (uint32_t i = 0; i < program->n_op; i++)
-        if (program->op[i].kind == LLRT_OP_ROPE) n += program->op[i].u.rope.n_rot / 2;
-    return n;
-}
+/* Sizes of a program's copies of lists that its operators point to; check_program_counts bounds them. */
+typedef struct list_counts {
+    size_t n_rope, n_number, n_axis;
+} list_counts;
 
-static size_t count_rope(const llrt_program *program)
+static list_counts count_lists(const llrt_program *program)
 {
-    size_t n = 0;
-    for (uint32_t i = 0; i < program->n_op; i++) n += program->op[i].kind == LLRT_OP_ROPE;
+    list_counts n = {0, 0, 0};
+    for (uint32_t i = 0; i < program->n_op; i++) {
+        const llrt_op *const op = &program->op[i];
+        if (op->kind == LLRT_OP_ROPE) {
+            n.n_rope++;
+            n.n_number += op->u.rope.n_rot / 2;
+            if (op->u.rope.axis) n.n_axis += op->u.rope.n_rot / 2;
+        }
+        if (op->kind == LLRT_OP_ATTENTION && op->u.attention.slope && op->out < program->n_value)
+            n.n_number += program->value[op->out].n_head;
+    }
     return n;
 }
 
@@ -55,11 +61,18 @@ static llrt_status check_program_counts(const llrt_program *p, uint32_t i, llrt_
                           "program %u: %u values, %u operators, %u inputs, %u outputs: a list "
                           "is absent or too long",
                           i, p->n_value, p->n_op, p->n_input, p->n_output);
-    for (uint32_t k = 0; k < p->n_op; k++)
-        if (p->op[k].kind == LLRT_OP_ROPE && p->op[k].u.rope.n_rot > 1u << 16)
+    for (uint32_t k = 0; k < p->n_op; k++) {
+        const llrt_op *const op = &p->op[k];
+        if (op->kind == LLRT_OP_ROPE && op->u.rope.n_rot > 1u << 16)
             return llrti_fail(err, LLRT_ERR_ARGUMENT,
                               "program %u, op %u (ROPE): n_rot is %u, expected at most %u", i, k,
-                              p->op[k].u.rope.n_rot, 1u << 16);
+                              op->u.rope.n_rot, 1u << 16);
+        if (op->kind == LLRT_OP_ATTENTION && op->out < p->n_value &&
+            p->value[op->out].n_head > 1u << 16)
+            return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                              "program %u, op %u (ATTENTION): %u heads, expected at most %u", i, k,
+                              p->value[op->out].n_head, 1u << 16);
+    }
     return LLRT_OK;
 }
 
@@ -90,14 +103,13 @@ static llrt_status check_counts(const llrt_host *host, const llrt_model_desc *de
     return LLRT_OK;
 }
 
-/* The tables. With c->base NULL only counts; `inv_freq` (one per program) is not touched then. */
-static llrti_cpu_model *carve_model(carver *c, const llrt_model_desc *desc, float ***inv_freq)
+/* The tables. With c->base NULL only counts. */
+static llrti_cpu_model *carve_model(carver *c, const llrt_model_desc *desc)
 {
     llrti_cpu_model *const m = carve(c, 1, sizeof *m);
     llrti_cpu_weight *const weight = carve(c, desc->n_tensor, sizeof *weight);
     llrti_cpu_program *const program = carve(c, desc->n_program, sizeof *program);
     llrti_cpu_kv *const kv = carve(c, desc->n_kv, sizeof *kv);
-    float **const freq = carve(c, desc->n_program, sizeof *freq);
     size_t n_value = 0;
     for (uint32_t i = 0; i < desc->n_program; i++) n_value += desc->program[i].n_value;
     size_t *const place = carve(c, n_value, sizeof *place);
@@ -115,19 +127,24 @@ static llrti_cpu_model *carve_model(carver *c, const llrt_model_desc *desc, floa
         void *const op = carve(c, s->n_op, sizeof(llrti_cpu_op));
         void *const input = carve(c, s->n_input, sizeof(uint32_t));
         void *const output = carve(c, s->n_output, sizeof(uint32_t));
-        void *const rope = carve(c, count_rope(s), sizeof(llrti_cpu_rope));
-        void *const angles = carve(c, count_inv_freq(s), sizeof(float));
+        const list_counts n = count_lists(s);
+        void *const rope = carve(c, n.n_rope, sizeof(llrti_cpu_rope));
+        void *const number = carve(c, n.n_number, sizeof(float));
+        void *const axis = carve(c, n.n_axis, 1);
         if (!m) continue;
-        program[i] = (llrti_cpu_program){
-            .value = value, .op = op, .input = input, .output = output, .rope = rope};
-        freq[i] = angles;
+        program[i] = (llrti_cpu_program){.value = value,
+                                         .op = op,
+                                         .input = input,
+                                         .output = output,
+                                         .rope = rope,
+                                         .number = number,
+                                         .axis = axis};
     }
     if (!m) return NULL;
     m->weight = weight;
     m->program = program;
     m->kv = kv;
     m->place = place;
-    *inv_freq = freq;
     return m;
 }
 
@@ -156,6 +173,40 @@ static llrt_status take_tensors(llrti_cpu_model *m, const llrt_model_desc *desc,
     return LLRT_OK;
 }
 
+/* Where a slot's tiles lie in the pages of its group: each part is a multiple of 64 bytes. */
+static llrt_status take_slot(llrti_cpu_model *m, const llrt_kv_desc *d, uint32_t i, llrt_error *err)
+{
+    const size_t element = llrti_cpu_kv_element(m->kv_kind);
+    llrti_cpu_kv *const kv = &m->kv[i];
+    if (!d->n_head || !d->k_dim || !d->v_dim || d->n_head > 1u << 16 || d->k_dim > 1u << 14 ||
+        d->v_dim > 1u << 14)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT, "kv slot %u: %u heads of %u and %u elements", i,
+                          d->n_head, d->k_dim, d->v_dim);
+    if (d->group >= LLRT_KV_GROUP_COUNT || d->v_in_k > 1)
+        return llrti_fail(err, LLRT_ERR_UNSUPPORTED,
+                          "kv slot %u: page group %u and v_in_k %u, known are 0 and 1", i, d->group,
+                          d->v_in_k);
+    if (d->v_in_k && d->v_dim > d->k_dim)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                          "kv slot %u: V of %u elements in K, expected at most K's %u", i, d->v_dim,
+                          d->k_dim);
+    const size_t k_block = (d->k_dim + LLRTI_KV_BLOCK - 1) / LLRTI_KV_BLOCK;
+    const size_t v_block = (d->v_dim + LLRTI_KV_BLOCK - 1) / LLRTI_KV_BLOCK;
+    const bool has_scale = m->kv_kind == LLRTI_KV_Q8_0;
+    kv->desc = *d;
+    kv->k_scale = element * d->k_dim * LLRT_PAGE_TOK;
+    kv->v = kv->k_scale + (has_scale ? k_block * LLRT_PAGE_TOK * 2 : 0);
+    kv->v_scale = kv->v + (d->v_in_k ? 0 : element * d->v_dim * LLRT_PAGE_TOK);
+    kv->tile_bytes = kv->v_scale + (has_scale && !d->v_in_k ? v_block * LLRT_PAGE_TOK * 2 : 0);
+    size_t *const page_bytes = &m->page_bytes[d->group];
+    kv->offset = *page_bytes;
+    size_t bytes;
+    if (!llrti_mul_size(kv->tile_bytes, d->n_head, &bytes) ||
+        !llrti_add_size(*page_bytes, bytes, page_bytes))
+        return llrti_fail(err, LLRT_ERR_ARGUMENT, "kv slot %u: the page's size overflows", i);
+    return LLRT_OK;
+}
+
 static llrt_status take_kv(llrti_cpu_model *m, const llrt_model_desc *desc, llrt_error *err)
 {
     switch (desc->kv_type) {
@@ -175,28 +226,7 @@ static llrt_status take_kv(llrti_cpu_model *m, const llrt_model_desc *desc, llrt
         return llrti_fail(err, LLRT_ERR_UNSUPPORTED, "KV type %s: expected F32, F16, BF16 or Q8_0",
                           llrti_type_name(desc->kv_type));
     }
-    const size_t element = llrti_cpu_kv_element(m->kv_kind);
-    for (uint32_t i = 0; i < desc->n_kv; i++) {
-        const llrt_kv_desc *const d = &desc->kv[i];
-        llrti_cpu_kv *const kv = &m->kv[i];
-        if (!d->n_head || !d->k_dim || !d->v_dim || d->n_head > 1u << 16 || d->k_dim > 1u << 14 ||
-            d->v_dim > 1u << 14)
-            return llrti_fail(err, LLRT_ERR_ARGUMENT, "kv slot %u: %u heads of %u and %u elements",
-                              i, d->n_head, d->k_dim, d->v_dim);
-        const size_t k_block = (d->k_dim + LLRTI_KV_BLOCK - 1) / LLRTI_KV_BLOCK;
-        const size_t v_block = (d->v_dim + LLRTI_KV_BLOCK - 1) / LLRTI_KV_BLOCK;
-        const bool has_scale = m->kv_kind == LLRTI_KV_Q8_0;
-        kv->desc = *d;
-        kv->k_scale = element * d->k_dim * LLRT_PAGE_TOK; /* every part is a multiple of 64 bytes */
-        kv->v = kv->k_scale + (has_scale ? k_block * LLRT_PAGE_TOK * 2 : 0);
-        kv->v_scale = kv->v + element * d->v_dim * LLRT_PAGE_TOK;
-        kv->tile_bytes = kv->v_scale + (has_scale ? v_block * LLRT_PAGE_TOK * 2 : 0);
-        kv->offset = m->page_bytes;
-        size_t bytes;
-        if (!llrti_mul_size(kv->tile_bytes, d->n_head, &bytes) ||
-            !llrti_add_size(m->page_bytes, bytes, &m->page_bytes))
-            return llrti_fail(err, LLRT_ERR_ARGUMENT, "kv slot %u: the page's size overflows", i);
-    }
+    for (uint32_t i = 0; i < desc->n_kv; i++) LLRTI_TRY(take_slot(m, &desc->kv[i], i, err));
     return LLRT_OK;
 }
 
@@ -241,18 +271,17 @@ llrt_status llrti_cpu_model_compile(const llrt_host *host, const llrt_model_desc
                                     llrti_cpu_model **out, llrt_error *err)
 {
     carver counter = {NULL, 0};
-    float **inv_freq = NULL;
     uint32_t isa;
     llrt_status status;
     *out = NULL;
     LLRTI_TRY(check_counts(host, desc, err));
     LLRTI_TRY(llrti_isa_select(desc->isa, &isa, err));
-    carve_model(&counter, desc, &inv_freq);
+    carve_model(&counter, desc);
 
     carver real = {host->alloc(host->ctx, counter.used, LLRTI_CACHE_LINE, LLRT_MEMORY_HOST), 0};
     if (!real.base) return llrti_fail_nomem(err, "the model's tables", counter.used);
     memset(real.base, 0, counter.used);
-    llrti_cpu_model *const m = carve_model(&real, desc, &inv_freq);
+    llrti_cpu_model *const m = carve_model(&real, desc);
     m->host = host;
     m->host_bytes = counter.used;
     m->n_weight = desc->n_tensor;
@@ -263,7 +292,7 @@ llrt_status llrti_cpu_model_compile(const llrt_host *host, const llrt_model_desc
     LLRTI_TRY_GOTO(status, take_tensors(m, desc, err));
     LLRTI_TRY_GOTO(status, take_kv(m, desc, err));
     for (uint32_t i = 0; i < desc->n_program; i++) {
-        LLRTI_TRY_GOTO(status, llrti_cpu_check_program(m, i, &desc->program[i], inv_freq[i], err));
+        LLRTI_TRY_GOTO(status, llrti_cpu_check_program(m, i, &desc->program[i], err));
         m->program[i].value_index = m->n_value;
         m->n_value += m->program[i].n_value;
     }

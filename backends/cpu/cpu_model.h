@@ -40,11 +40,14 @@ typedef struct llrti_cpu_value {
         last; /* time: op index of the writer and of the last reader; n_op for outputs */
 } llrti_cpu_value;
 
+#define LLRTI_CPU_N_AXIS 3 /* positions that a token has for rotation */
+
 /* A set of rotation angles; ops with equal ones share it. */
 typedef struct llrti_cpu_rope {
     uint32_t n_rot;
     float magnitude;
     const float *inv_freq; /* (n_rot / 2) */
+    const uint8_t *axis;   /* (n_rot / 2) below LLRTI_CPU_N_AXIS, or NULL */
 } llrti_cpu_rope;
 
 typedef struct llrti_cpu_op {
@@ -55,14 +58,25 @@ typedef struct llrti_cpu_op {
     uint32_t group[LLRTI_LINEAR_MAX_WEIGHT];
 } llrti_cpu_op;
 
+/* What the ATTENTION operators of a program need of a page group. */
+typedef struct llrti_cpu_reach {
+    bool is_used;
+    uint32_t n_before; /* most positions before a token that it sees; UINT32_MAX: all */
+} llrti_cpu_reach;
+
 typedef struct llrti_cpu_program {
     uint32_t n_value, n_op, n_input, n_output, n_rope, logits;
     llrti_cpu_value *value;
     llrti_cpu_op *op;
     uint32_t *input, *output;
     llrti_cpu_rope *rope;
+    float *number; /* copies of inv_freq and slopes */
+    uint8_t *axis; /* copies of axis */
+    llrti_cpu_reach reach[LLRT_KV_GROUP_COUNT];
     bool has_embed;
+    bool has_full_mask;        /* sequences start at position 0 */
     uint64_t n_token;          /* token ids must be below */
+    uint64_t n_token_type;     /* types must be below; 0: they are not used */
     int64_t pos_low, pos_high; /* positions must be in [low, high) */
     uint32_t d_embed;          /* row width of the EMBED output */
     size_t value_index;        /* of its first value among all programs' */
@@ -71,9 +85,10 @@ typedef struct llrti_cpu_program {
 /* Where one attention layer's tiles lie in a page. */
 typedef struct llrti_cpu_kv {
     llrt_kv_desc desc;
-    size_t offset; /* of head 0's tile in a page */
+    size_t offset; /* of head 0's tile in a page of its group */
     size_t tile_bytes;
-    size_t k_scale, v, v_scale; /* offsets in a tile; k is at 0 */
+    size_t k_scale, v,
+        v_scale; /* offsets in a tile; k is at 0. With V in K, v and v_scale are empty */
 } llrti_cpu_kv;
 
 typedef struct llrti_cpu_model {
@@ -83,9 +98,9 @@ typedef struct llrti_cpu_model {
     llrti_gemm_kernels gemm;
     llrti_ops ops;
     uint32_t n_weight, n_program, n_kv;
-    uint32_t kv_kind; /* LLRTI_KV_F32 ... */
-    size_t page_bytes;
-    size_t n_value; /* of all programs */
+    uint32_t kv_kind;                       /* LLRTI_KV_F32 ... */
+    size_t page_bytes[LLRT_KV_GROUP_COUNT]; /* 0: no slots */
+    size_t n_value;                         /* of all programs */
     bool is_finished;
     llrti_cpu_weight *weight;
     llrti_cpu_program *program;

@@ -19,55 +19,71 @@ static size_t canonical_head(uint32_t kv_kind, size_t dim)
     return dim * llrti_cpu_kv_element(kv_kind);
 }
 
-static size_t canonical_bytes(const llrti_cpu_model *m, uint32_t n_tok)
+static size_t canonical_bytes(const llrti_cpu_model *m, uint32_t group, uint32_t n_tok)
 {
     size_t sum = 0;
     for (uint32_t i = 0; i < m->n_kv; i++) {
         const llrt_kv_desc *const d = &m->kv[i].desc;
-        sum += n_tok * d->n_head *
-               (canonical_head(m->kv_kind, d->k_dim) + canonical_head(m->kv_kind, d->v_dim));
+        if (d->group != group) continue;
+        size_t head = canonical_head(m->kv_kind, d->k_dim);
+        if (!d->v_in_k) head += canonical_head(m->kv_kind, d->v_dim);
+        sum += n_tok * d->n_head * head;
     }
     return sum;
 }
 
-static llrt_status check_page(const llrti_cpu_runtime *rt, uint32_t page, uint32_t n_tok,
-                              llrt_error *err)
+static llrt_status check_page(const llrti_cpu_runtime *rt, uint32_t group, uint32_t page,
+                              uint32_t n_tok, llrt_error *err)
 {
     if (rt->is_in_flight) return llrti_fail(err, LLRT_ERR_STATE, "a step is in flight");
-    if (page >= rt->limits.n_page[0] || n_tok > LLRT_PAGE_TOK)
-        return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                          "%u positions of page %u, expected at most %d of a page below %u", n_tok,
-                          page, LLRT_PAGE_TOK, rt->limits.n_page[0]);
+    if (group >= LLRT_KV_GROUP_COUNT)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT, "page group %u, expected one below %d", group,
+                          LLRT_KV_GROUP_COUNT);
+    if (page >= rt->limits.n_page[group] || n_tok > LLRT_PAGE_TOK)
+        return llrti_fail(
+            err, LLRT_ERR_ARGUMENT,
+            "%u positions of page %u of group %u, expected at most %d of a page below %u", n_tok,
+            page, group, LLRT_PAGE_TOK, rt->limits.n_page[group]);
     return LLRT_OK;
 }
 
-llrt_status llrti_cpu_pages_copy(llrti_cpu_runtime *rt, uint32_t to, uint32_t from, uint32_t n_tok,
-                                 llrt_error *err)
+static void copy_tile(uint32_t kv_kind, const llrti_cpu_kv *kv, const llrti_kv_tile *to,
+                      const llrti_kv_tile *from, uint32_t n_tok)
+{
+    const size_t element = llrti_cpu_kv_element(kv_kind);
+    const size_t k_block = (kv->v - kv->k_scale) / (LLRT_PAGE_TOK * 2),
+                 v_scale_bytes = kv->tile_bytes - kv->v_scale;
+    for (size_t d = 0; d < kv->desc.k_dim; d++)
+        memcpy((char *)to->k + d * LLRT_PAGE_TOK * element,
+               (const char *)from->k + d * LLRT_PAGE_TOK * element, n_tok * element);
+    for (size_t d = 0; d < k_block; d++)
+        memcpy((char *)to->k_scale + d * LLRT_PAGE_TOK * 2,
+               (const char *)from->k_scale + d * LLRT_PAGE_TOK * 2, n_tok * 2);
+    if (kv->desc.v_in_k) return;
+    memcpy(to->v, from->v, n_tok * kv->desc.v_dim * element);
+    memcpy(to->v_scale, from->v_scale, v_scale_bytes / LLRT_PAGE_TOK * n_tok);
+}
+
+llrt_status llrti_cpu_pages_copy(llrti_cpu_runtime *rt, uint32_t group, uint32_t to, uint32_t from,
+                                 uint32_t n_tok, llrt_error *err)
 {
     const llrti_cpu_model *const m = rt->model;
-    LLRTI_TRY(check_page(rt, to, n_tok, err));
-    LLRTI_TRY(check_page(rt, from, n_tok, err));
-    if (to == from || m->page_bytes == 0) return LLRT_OK;
+    LLRTI_TRY(check_page(rt, group, to, n_tok, err));
+    LLRTI_TRY(check_page(rt, group, from, n_tok, err));
+    const size_t bytes = m->page_bytes[group];
+    if (to == from || bytes == 0) return LLRT_OK;
     if (n_tok == LLRT_PAGE_TOK) {
-        memcpy(rt->kv + to * m->page_bytes, rt->kv + from * m->page_bytes, m->page_bytes);
+        char *const pages = rt->kv + rt->layout.group[group];
+        memcpy(pages + to * bytes, pages + from * bytes, bytes);
         return LLRT_OK;
     }
-    const size_t element = llrti_cpu_kv_element(m->kv_kind);
     for (uint32_t i = 0; i < m->n_kv; i++) {
         const llrti_cpu_kv *const kv = &m->kv[i];
-        const size_t k_block = (kv->v - kv->k_scale) / (LLRT_PAGE_TOK * 2),
-                     v_scale_bytes = kv->tile_bytes - kv->v_scale;
+        if (kv->desc.group != group) continue;
         for (uint32_t head = 0; head < kv->desc.n_head; head++) {
             const llrti_kv_tile a = llrti_cpu_runtime_tile(rt, kv, from, head);
             const llrti_kv_tile b = llrti_cpu_runtime_tile(rt, kv, to, head);
-            for (size_t d = 0; d < kv->desc.k_dim; d++)
-                memcpy((char *)b.k + d * LLRT_PAGE_TOK * element,
-                       (const char *)a.k + d * LLRT_PAGE_TOK * element, n_tok * element);
-            for (size_t d = 0; d < k_block; d++)
-                memcpy((char *)b.k_scale + d * LLRT_PAGE_TOK * 2,
-                       (const char *)a.k_scale + d * LLRT_PAGE_TOK * 2, n_tok * 2);
-            memcpy(b.v, a.v, n_tok * kv->desc.v_dim * element);
-            memcpy(b.v_scale, a.v_scale, v_scale_bytes / LLRT_PAGE_TOK * n_tok);
+            copy_tile(m->kv_kind, kv, &b, &a, n_tok);
         }
     }
     return LLRT_OK;
@@ -100,8 +116,8 @@ static char *move_head(uint32_t kv_kind, size_t dim, char *data, size_t stride, 
     return at;
 }
 
-static void move_page(const llrti_cpu_runtime *rt, uint32_t page, uint32_t n_tok, char *at,
-                      bool is_write)
+static void move_page(const llrti_cpu_runtime *rt, uint32_t group, uint32_t page, uint32_t n_tok,
+                      char *at, bool is_write)
 {
     const llrti_cpu_model *const m = rt->model;
     const size_t element = llrti_cpu_kv_element(m->kv_kind);
@@ -109,6 +125,7 @@ static void move_page(const llrti_cpu_runtime *rt, uint32_t page, uint32_t n_tok
         const llrti_cpu_kv *const kv = &m->kv[i];
         const llrt_kv_desc *const d = &kv->desc;
         const size_t v_block = (d->v_dim + LLRTI_KV_BLOCK - 1) / LLRTI_KV_BLOCK;
+        if (d->group != group) continue;
         for (size_t t = 0; t < n_tok; t++)
             for (uint32_t head = 0; head < d->n_head; head++) {
                 const llrti_kv_tile tile = llrti_cpu_runtime_tile(rt, kv, page, head);
@@ -116,6 +133,7 @@ static void move_page(const llrti_cpu_runtime *rt, uint32_t page, uint32_t n_tok
                                LLRT_PAGE_TOK * element, (char *)tile.k_scale + t * 2,
                                LLRT_PAGE_TOK * 2, at, is_write);
             }
+        if (d->v_in_k) continue;
         for (size_t t = 0; t < n_tok; t++)
             for (uint32_t head = 0; head < d->n_head; head++) {
                 const llrti_kv_tile tile = llrti_cpu_runtime_tile(rt, kv, page, head);
@@ -125,32 +143,32 @@ static void move_page(const llrti_cpu_runtime *rt, uint32_t page, uint32_t n_tok
     }
 }
 
-static llrt_status check_buffer(const llrti_cpu_runtime *rt, uint32_t n_tok, const void *buffer,
-                                size_t size, llrt_error *err)
+static llrt_status check_buffer(const llrti_cpu_runtime *rt, uint32_t group, uint32_t n_tok,
+                                const void *buffer, size_t size, llrt_error *err)
 {
-    const size_t expected = canonical_bytes(rt->model, n_tok);
+    const size_t expected = canonical_bytes(rt->model, group, n_tok);
     if (size == expected && (buffer || !size)) return LLRT_OK;
     return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                      "a buffer of %zu bytes for %u positions, expected %zu", size, n_tok,
-                      expected);
+                      "a buffer of %zu bytes for %u positions of group %u, expected %zu", size,
+                      n_tok, group, expected);
 }
 
-llrt_status llrti_cpu_pages_read(llrti_cpu_runtime *rt, uint32_t page, uint32_t n_tok, void *to,
-                                 size_t size, llrt_error *err)
+llrt_status llrti_cpu_pages_read(llrti_cpu_runtime *rt, uint32_t group, uint32_t page,
+                                 uint32_t n_tok, void *to, size_t size, llrt_error *err)
 {
-    LLRTI_TRY(check_page(rt, page, n_tok, err));
-    LLRTI_TRY(check_buffer(rt, n_tok, to, size, err));
-    if (size) move_page(rt, page, n_tok, to, false);
+    LLRTI_TRY(check_page(rt, group, page, n_tok, err));
+    LLRTI_TRY(check_buffer(rt, group, n_tok, to, size, err));
+    if (size) move_page(rt, group, page, n_tok, to, false);
     return LLRT_OK;
 }
 
-llrt_status llrti_cpu_pages_write(llrti_cpu_runtime *rt, uint32_t page, uint32_t n_tok,
-                                  const void *from, size_t size, llrt_error *err)
+llrt_status llrti_cpu_pages_write(llrti_cpu_runtime *rt, uint32_t group, uint32_t page,
+                                  uint32_t n_tok, const void *from, size_t size, llrt_error *err)
 {
     void *source;
-    LLRTI_TRY(check_page(rt, page, n_tok, err));
-    LLRTI_TRY(check_buffer(rt, n_tok, from, size, err));
+    LLRTI_TRY(check_page(rt, group, page, n_tok, err));
+    LLRTI_TRY(check_buffer(rt, group, n_tok, from, size, err));
     memcpy(&source, &from, sizeof source); /* only read: is_write */
-    if (size) move_page(rt, page, n_tok, source, true);
+    if (size) move_page(rt, group, page, n_tok, source, true);
     return LLRT_OK;
 }

@@ -181,7 +181,9 @@ static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
         !llrti_round_up_size(total, 64, &l->scratch_bytes))
         return false;
 
-    return llrti_mul_size(m->page_bytes, limits->n_page[0], &l->kv_bytes);
+    for (uint32_t i = 0; i < LLRT_KV_GROUP_COUNT; i++)
+        if (!append(&l->kv_bytes, limits->n_page[i], m->page_bytes[i], &l->group[i])) return false;
+    return true;
 }
 
 static llrt_status check_limits(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -190,15 +192,17 @@ static llrt_status check_limits(const llrti_cpu_model *m, const llrt_runtime_lim
     if (!limits || limits->struct_size < sizeof *limits)
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "the limits have size %u, expected %zu",
                           limits ? limits->struct_size : 0, sizeof *limits);
-    if (limits->n_row >= 1 && limits->n_row <= 1u << 24 && limits->n_seq >= 1 &&
-        limits->n_seq <= 1u << 24 && limits->n_out <= 1u << 24 &&
-        (m->n_kv == 0 || limits->n_page[0] >= 1))
-        return LLRT_OK;
-    return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                      "limits of %u rows, %u sequences, %u wanted rows, %u pages: expected at "
-                      "least one (wanted rows: 0), "
-                      "and at most 2^24 rows or sequences",
-                      limits->n_row, limits->n_seq, limits->n_out, limits->n_page[0]);
+    if (limits->n_row < 1 || limits->n_row > 1u << 24 || limits->n_seq < 1 ||
+        limits->n_seq > 1u << 24 || limits->n_out > 1u << 24)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                          "limits of %u rows, %u sequences, %u wanted rows: expected at least one "
+                          "(wanted rows: 0), and at most 2^24",
+                          limits->n_row, limits->n_seq, limits->n_out);
+    for (uint32_t i = 0; i < LLRT_KV_GROUP_COUNT; i++)
+        if (m->page_bytes[i] && limits->n_page[i] < 1)
+            return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                              "a limit of 0 pages of group %u, which has kv slots", i);
+    return LLRT_OK;
 }
 
 llrt_status llrti_cpu_runtime_measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -217,8 +221,8 @@ llrt_status llrti_cpu_runtime_measure(const llrti_cpu_model *m, const llrt_runti
     }
     if (is_ok && measure(m, limits, l)) return LLRT_OK;
     return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                      "limits of %u rows, %u wanted rows, %u pages: their size overflows",
-                      limits->n_row, limits->n_out, limits->n_page[0]);
+                      "limits of %u rows, %u wanted rows, %u and %u pages: their size overflows",
+                      limits->n_row, limits->n_out, limits->n_page[0], limits->n_page[1]);
 }
 
 /* ---- Parallel loops ------------------------------------------------------------------------- */

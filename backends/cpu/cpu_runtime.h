@@ -26,7 +26,8 @@ typedef struct llrti_cpu_attention_area {
 /* Sizes and places; offsets count from the SCRATCH block's start. */
 typedef struct llrti_cpu_layout {
     size_t host_bytes, scratch_bytes, kv_bytes;
-    size_t value_bytes; /* values lie at the front */
+    size_t group[LLRT_KV_GROUP_COUNT]; /* offsets of each group's pages in the KV block */
+    size_t value_bytes;                /* values lie at the front */
     size_t packed, linear, rope, attention, slot, select;
     size_t linear_bytes;    /* per worker */
     size_t attention_bytes; /* per worker */
@@ -103,7 +104,9 @@ static inline llrti_kv_tile llrti_cpu_runtime_tile(const llrti_cpu_runtime *rt,
                                                    const llrti_cpu_kv *kv, uint32_t page,
                                                    uint32_t head)
 {
-    char *const tile = rt->kv + page * rt->model->page_bytes + kv->offset + head * kv->tile_bytes;
+    const uint32_t group = kv->desc.group;
+    char *const tile = rt->kv + rt->layout.group[group] + page * rt->model->page_bytes[group] +
+                       kv->offset + head * kv->tile_bytes;
     return (llrti_kv_tile){tile, tile + kv->k_scale, tile + kv->v, tile + kv->v_scale};
 }
 

@@ -20,6 +20,26 @@
 
 /* ---- Checks --------------------------------------------------------------------------------- */
 
+/* All pages that attention reads or writes: those from the first position that the first row sees on. */
+static llrt_status check_pages(const llrti_cpu_runtime *rt, const llrt_step_seq *s, uint32_t i,
+                               const llrti_cpu_reach *reach, uint32_t group, llrt_error *err)
+{
+    const int64_t begin = s->pos_begin, n_before = reach->n_before;
+    const int64_t low = begin > n_before ? begin - n_before : 0;
+    const int64_t n_page = (begin + s->n_row + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK;
+    if (!reach->is_used) return LLRT_OK;
+    if (!s->page[group] || s->n_page < n_page)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                          "sequence %u has %u pages of group %u, expected at least %lld", i,
+                          s->page[group] ? s->n_page : 0, group, (long long)n_page);
+    for (int64_t k = low / LLRT_PAGE_TOK; k < n_page; k++)
+        if (s->page[group][k] >= rt->limits.n_page[group])
+            return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                              "sequence %u, page %lld of group %u is %u, expected one below %u", i,
+                              (long long)k, group, s->page[group][k], rt->limits.n_page[group]);
+    return LLRT_OK;
+}
+
 static llrt_status check_seq(const llrti_cpu_runtime *rt, const llrt_step_desc *step, uint32_t i,
                              const llrti_cpu_program *p, uint32_t row, llrt_error *err)
 {
@@ -35,16 +55,16 @@ static llrt_status check_seq(const llrti_cpu_runtime *rt, const llrt_step_desc *
                           "sequence %u has positions %lld to %lld, expected %lld to %lld", i,
                           (long long)begin, (long long)end - 1, (long long)LLRTI_MAX(p->pos_low, 0),
                           (long long)p->pos_high - 1);
-    if (rt->model->n_kv == 0) return LLRT_OK;
-    if (!s->page[0] || (uint64_t)s->n_page * LLRT_PAGE_TOK < (uint64_t)end)
+    if (s->flags > LLRT_SEQ_BIDIRECTIONAL)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT, "sequence %u has flags %#x, known is %#x", i,
+                          s->flags, LLRT_SEQ_BIDIRECTIONAL);
+    if (p->has_full_mask && begin != 0)
         return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                          "sequence %u has %u pages, expected at least %llu", i, s->n_page,
-                          (unsigned long long)((end + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK));
-    for (int64_t k = 0; k < (end + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK; k++)
-        if (s->page[0][k] >= rt->limits.n_page[0])
-            return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                              "sequence %u, page %lld is %u, expected one below %u", i,
-                              (long long)k, s->page[0][k], rt->limits.n_page[0]);
+                          "sequence %u starts at position %lld, expected 0: program %u computes "
+                          "whole sequences",
+                          i, (long long)begin, step->program);
+    for (uint32_t group = 0; group < LLRT_KV_GROUP_COUNT; group++)
+        LLRTI_TRY(check_pages(rt, s, i, &p->reach[group], group, err));
     return LLRT_OK;
 }
 
@@ -66,6 +86,18 @@ static llrt_status check_tokens(llrti_cpu_runtime *rt, const llrt_step_desc *ste
     if (n_embedding && !step->embedding)
         return llrti_fail(err, LLRT_ERR_ARGUMENT,
                           "%u rows have token -1, but there are no embeddings", n_embedding);
+    return LLRT_OK;
+}
+
+static llrt_status check_token_types(const llrt_step_desc *step, const llrti_cpu_program *p,
+                                     llrt_error *err)
+{
+    if (!p->n_token_type || !step->token_type) return LLRT_OK;
+    for (uint32_t i = 0; i < step->n_row; i++)
+        if (step->token_type[i] >= p->n_token_type)
+            return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                              "row %u has token type %u, expected one below %llu", i,
+                              step->token_type[i], (unsigned long long)p->n_token_type);
     return LLRT_OK;
 }
 
@@ -126,6 +158,7 @@ static llrt_status check_step(llrti_cpu_runtime *rt, const llrt_step_desc *step,
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "the sequences have %u rows, the step %u", row,
                           step->n_row);
     LLRTI_TRY(check_tokens(rt, step, p, err));
+    LLRTI_TRY(check_token_types(step, p, err));
     for (uint32_t i = 0; i < step->n_out; i++)
         if (step->out_row[i] >= step->n_row || (i && step->out_row[i] <= step->out_row[i - 1]))
             return llrti_fail(err, LLRT_ERR_ARGUMENT,
@@ -181,6 +214,18 @@ static void position_rows(llrti_cpu_runtime *rt, const void *arg, size_t begin, 
         const int64_t position = (int64_t)rt->row[i].position + job->op->op.u.position.offset;
         rt->model->ops.add(job->y_width, job->x + i * job->y_width,
                            table + (size_t)position * job->y_width, job->y + i * job->y_width);
+    }
+}
+
+static void token_type_rows(llrti_cpu_runtime *rt, const void *arg, size_t begin, size_t end,
+                            uint32_t worker)
+{
+    const row_job *const job = arg;
+    const float *const table = rt->model->weight[job->op->op.weight[0]].vector;
+    for (size_t i = begin; i < end; i++) {
+        const size_t type = rt->step->token_type ? rt->step->token_type[i] : 0;
+        rt->model->ops.add(job->y_width, job->x + i * job->y_width, table + type * job->y_width,
+                           job->y + i * job->y_width);
     }
 }
 
@@ -285,8 +330,11 @@ static void fill_table(llrti_cpu_runtime *rt, const void *arg, size_t begin, siz
     for (size_t i = begin; i < end; i++)
         for (size_t k = 0; k < half; k++) {
             double sine, cosine;
-            llrti_math_sincos((double)rt->row[i].position * (double)rope->inv_freq[k], &sine,
-                              &cosine);
+            const size_t axis = rope->axis ? rope->axis[k] : 0;
+            const int32_t position = rt->step->position
+                                         ? rt->step->position[i * LLRTI_CPU_N_AXIS + axis]
+                                         : rt->row[i].position;
+            llrti_math_sincos((double)position * (double)rope->inv_freq[k], &sine, &cosine);
             table[i * rope->n_rot + k] = (float)(cosine * (double)rope->magnitude);
             table[i * rope->n_rot + half + k] = (float)(sine * (double)rope->magnitude);
         }
@@ -386,6 +434,9 @@ static void run_op(llrti_cpu_runtime *rt, const llrti_cpu_op *op)
         break;
     case LLRT_OP_POSITION:
         llrti_cpu_runtime_split(rt, n_row, 1, width, position_rows, &job);
+        break;
+    case LLRT_OP_TOKEN_TYPE:
+        llrti_cpu_runtime_split(rt, n_row, 1, width, token_type_rows, &job);
         break;
     case LLRT_OP_GATHER:
         llrti_cpu_runtime_split(rt, n_row, 1, width / 4 + 1, gather_rows, &job);

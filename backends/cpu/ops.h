@@ -56,7 +56,8 @@ typedef void llrti_limit_fn(size_t n, const float *a, const float *b, float limi
 /* ---- Rope: one token's heads, n_head contiguous ones of `width` ------------------------------ */
 
 /*
- * table: n_rot / 2 cosines, then n_rot / 2 sines. For each pair (p, q) of the first n_rot elements of a head:
+ * table: n_rot / 2 cosines, then n_rot / 2 sines, of the angles position * inv_freq. The position is the token's place in
+ * its sequence, or with the step's own positions the one of its three that the pair's axis names. For each pair (p, q) of the first n_rot elements of a head:
  * y[p] = fma(x[p], c, -(x[q] * s)); y[q] = fma(x[q], c, x[p] * s). Elements from n_rot on are copied.
  */
 typedef void llrti_rope_fn(size_t n_head, size_t width, size_t n_rot, const float *table,
@@ -76,7 +77,8 @@ enum {
     32 /* elements that share a scale in Q8_0; the last block of a head may be shorter */
 
 /*
- * A tile: LLRT_PAGE_TOK positions of one head of one layer. All four parts are aligned to 64 bytes.
+ * A tile: LLRT_PAGE_TOK positions of one head of one layer. All four parts are aligned to 64 bytes. When V is the beginning of
+ * K (a latent cache), there are no v and v_scale: v[j][e] is then k[e][j] as it was stored.
  *
  *   k        [k_dim][64]                     a lane owns a position
  *   k_scale  [ceil(k_dim / 32)][64] float16  Q8_0 only
@@ -110,6 +112,7 @@ typedef void llrti_kv_store_fn(const float *x, size_t x_stride, size_t n_tok, si
  *
  *   s[j]   = dot * scale, dot starting at +0, dot = fma(q[d], k[d][j], dot) for ascending d
  *   s[j]   = soft_cap * tanh(s[j] / soft_cap) when soft_cap is not 0
+ *   s[j]   = fma(slope, (float)(position of j - position of the query), s[j]) when there are slopes
  *   max    = the largest s[j]
  *   p[j]   = exp(s[j] - max)
  *   sum    = sum16 of p[j], lane j % 16 (j counted from the tile's start)
@@ -118,9 +121,12 @@ typedef void llrti_kv_store_fn(const float *x, size_t x_stride, size_t n_tok, si
 typedef struct llrti_attention_tile {
     llrti_kv_tile kv; /* read only */
     uint32_t k_dim, v_dim;
+    uint32_t v_in_k;  /* 1: v[j][e] is k[e][j], e < v_dim <= k_dim */
     uint32_t n_query; /* 1 to LLRTI_ATTENTION_MAX_QUERY */
     float scale, soft_cap;
     const float *q;             /* (n_query, k_dim) */
+    const float *slope;         /* (n_query), or NULL */
+    const int32_t *distance;    /* (n_query) with slopes: the tile's first position - the query's */
     const uint8_t *begin, *end; /* (n_query), 0 to 64 */
     float *max, *sum;           /* (n_query) */
     float *out;                 /* (n_query, v_dim) */
@@ -138,6 +144,17 @@ typedef void llrti_attention_tile_fn(const llrti_attention_tile *tile);
  */
 typedef void llrti_attention_merge_fn(size_t v_dim, float max, float sum, const float *out,
                                       float *acc_max, float *acc_sum, float *acc);
+
+/*
+ * A query's output is acc[e] * factor once its last tile is merged. factor = 1 / acc_sum; with a sink (a score without a value):
+ *   m = sink > acc_max ? sink : acc_max;  a = exp(acc_max - m);  b = exp(sink - m);  factor = a / fma(acc_sum, a, b)
+ *
+ * Which positions a query at p of a sequence with rows [begin, end) of the step sees, as [from, to):
+ *   causal                 from = window && p + 1 > window ? p + 1 - window : 0;  to = p + 1, bidirectional: end
+ *   full                   from = 0;  to = end
+ *   full with a window     from = max(0, p - window / 2);  to = min(end, p + window / 2 + 1)
+ * Tiles are merged in ascending order; one of which the query sees nothing is skipped.
+ */
 
 /* ---- The table ------------------------------------------------------------------------------ */
 

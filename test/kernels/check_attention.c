@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kernels of attention.def against ref: every KV kind, widths around the lanes and odd ones, numbers of queries around the
- * blocks, every shape of visible range (whole, causal, window, empty, random), with and without soft cap. Positions that
+ * blocks, every shape of visible range (whole, causal, window, empty, random), with and without soft cap and slopes, with V
+ * of its own or as the beginning of K. Positions that
  * no query sees are NaN in the tile, so that a kernel that lets one in is found.
  */
 #include <stdio.h>
@@ -10,9 +11,14 @@
 #include "checkkern.h"
 #include "ops.h"
 
-static const struct {
-    uint32_t k_dim, v_dim;
-} shapes[] = {{1, 1}, {16, 16}, {24, 40}, {31, 33}, {64, 64}, {80, 80}, {128, 128}, {72, 128}};
+typedef struct tile_shape {
+    uint32_t k_dim, v_dim, v_in_k;
+} tile_shape;
+
+static const tile_shape shapes[] = {{1, 1, 0},    {16, 16, 0},   {24, 40, 0},  {31, 33, 0},
+                                    {64, 64, 0},  {80, 80, 0},   {72, 128, 0}, {128, 128, 0},
+                                    {1, 1, 1},    {16, 16, 1},   {40, 7, 1},   {33, 31, 1},
+                                    {100, 53, 1}, {129, 128, 1}, {576, 512, 1}};
 static const uint32_t queries[] = {1, 2, 3, 4, 5, 6, 7, 8, 13, 32, 64};
 enum { RANGE_WHOLE, RANGE_CAUSAL, RANGE_WINDOW, RANGE_RANDOM, RANGE_SHORT, N_RANGE };
 
@@ -23,6 +29,8 @@ typedef struct tile_case {
 
 typedef struct tile_data {
     llrti_attention_tile t;
+    float slope[LLRTI_ATTENTION_MAX_QUERY];
+    int32_t distance[LLRTI_ATTENTION_MAX_QUERY];
     float *q, *max[2], *sum[2], *out[2], *score, *work;
     uint8_t begin[LLRTI_ATTENTION_MAX_QUERY], end[LLRTI_ATTENTION_MAX_QUERY];
 } tile_data;
@@ -71,20 +79,29 @@ static void fill_tile(check_run *run, tile_data *d, int kind, int pattern)
         if (!is_seen(d, t->n_query, j)) continue;
         check_fill(run, pattern, row, t->k_dim);
         ref.kv_store_k[kind](row, t->k_dim, 1, t->k_dim, j, t->kv.k, t->kv.k_scale);
+        if (t->v_in_k) continue;
         check_fill(run, pattern, row, t->v_dim);
         ref.kv_store_v[kind](row, t->v_dim, 1, t->v_dim, j, t->kv.v, t->kv.v_scale);
     }
     check_free(run, row);
 }
 
-static tile_data *make_tile(check_run *run, const tile_case *c, uint32_t k_dim, uint32_t v_dim,
+static tile_data *make_tile(check_run *run, const tile_case *c, const tile_shape *shape,
                             uint32_t n_query, int range, int pattern)
 {
     static const size_t element[LLRTI_KV_COUNT] = {4, 2, 2, 1};
-    const size_t bytes = element[c->kind], widest = k_dim > v_dim ? k_dim : v_dim;
+    const uint32_t k_dim = shape->k_dim, v_dim = shape->v_dim;
+    const size_t bytes = element[c->kind], n_stored = shape->v_in_k ? 0 : v_dim,
+                 widest = k_dim > v_dim ? k_dim : v_dim;
     tile_data *const d = check_alloc(run, sizeof *d, 0);
     memset(d, 0, sizeof *d);
     make_ranges(run, d, n_query, range);
+    for (uint32_t i = 0; i < n_query; i++) {
+        d->slope[i] = check_random(run) % 8 ? check_uniform(run, 0, 0.5f) : 0;
+        /* also so far away that not every distance is a float */
+        d->distance[i] = (int32_t)(check_random(run) % 4 ? i : i + (check_random(run) >> 2));
+        if (check_random(run) % 2) d->distance[i] = -d->distance[i];
+    }
     d->q = check_alloc(run, (size_t)n_query * k_dim * sizeof(float), 4);
     d->score = check_alloc(run, (size_t)n_query * 64 * sizeof(float), 0);
     d->work = check_alloc(run, 64 * widest * sizeof(float), 0);
@@ -97,14 +114,17 @@ static tile_data *make_tile(check_run *run, const tile_case *c, uint32_t k_dim, 
     d->t = (llrti_attention_tile){
         .kv = {check_alloc(run, 64 * k_dim * bytes, 0),
                check_alloc(run, (k_dim + 31) / 32 * 64 * sizeof(uint16_t), 0),
-               check_alloc(run, 64 * v_dim * bytes, 0),
-               check_alloc(run, 64 * ((v_dim + 31) / 32) * sizeof(uint16_t), 0)},
+               check_alloc(run, 64 * n_stored * bytes, 0),
+               check_alloc(run, 64 * ((n_stored + 31) / 32) * sizeof(uint16_t), 0)},
         .k_dim = k_dim,
         .v_dim = v_dim,
+        .v_in_k = shape->v_in_k,
         .n_query = n_query,
         .scale = 0.125f,
         .soft_cap = check_random(run) % 2 ? 30.0f : 0.0f,
         .q = d->q,
+        .slope = check_random(run) % 2 ? d->slope : NULL,
+        .distance = d->distance,
         .begin = d->begin,
         .end = d->end,
         .max = d->max[0],
@@ -166,12 +186,19 @@ static void run_bench(check_run *run, const tile_case *c)
     static const uint32_t counts[] = {1, 4, 8, 64};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         char shape[64];
-        tile_data *const d = make_tile(run, c, 128, 128, counts[i], RANGE_WHOLE, CHECK_FILL_RANDOM);
-        d->t.soft_cap = 0;
-        bench b = {c, d};
-        snprintf(shape, sizeof shape, "%u queries, 64x128", counts[i]);
-        check_bench(run, shape, 2.0 * 64 * 256 * counts[i], "flop", call_bench, &b);
-        free_tile(run, d);
+        for (size_t k = 0; k < 2; k++) {
+            static const tile_shape form[] = {{128, 128, 0}, {576, 512, 1}};
+            const uint32_t k_dim = form[k].k_dim, v_dim = form[k].v_dim;
+            tile_data *const d =
+                make_tile(run, c, &form[k], counts[i], RANGE_WHOLE, CHECK_FILL_RANDOM);
+            d->t.soft_cap = 0;
+            d->t.slope = NULL;
+            bench b = {c, d};
+            snprintf(shape, sizeof shape, "%u queries, 64x%u%s", counts[i], k_dim,
+                     k ? ", V in K" : "");
+            check_bench(run, shape, 2.0 * 64 * (k_dim + v_dim) * counts[i], "flop", call_bench, &b);
+            free_tile(run, d);
+        }
     }
 }
 
@@ -186,8 +213,7 @@ static void check_tile(check_run *run, const void *ctx)
         for (size_t n = 0; n < sizeof queries / sizeof queries[0]; n++)
             for (int range = 0; range < N_RANGE; range++) {
                 const int pattern = (int)((s + n + (size_t)range) % CHECK_N_FILL);
-                tile_data *const d =
-                    make_tile(run, c, shapes[s].k_dim, shapes[s].v_dim, queries[n], range, pattern);
+                tile_data *const d = make_tile(run, c, &shapes[s], queries[n], range, pattern);
                 compare(run, c, d);
                 free_tile(run, d);
             }

@@ -159,12 +159,31 @@ static inline void cpu_tensor_put(const llrt_backend *table, void *model, uint32
     }
 }
 
+/* What a KV type makes of n values of one head. */
+static inline void cpu_round_kv(llrt_type type, const float *x, size_t n, double *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (type == LLRT_TYPE_F32) to[i] = (double)x[i];
+        if (type == LLRT_TYPE_F16) to[i] = (double)llrti_f16_to_float(llrti_float_to_f16(x[i]));
+        if (type == LLRT_TYPE_BF16) to[i] = (double)llrti_bf16_to_float(llrti_float_to_bf16(x[i]));
+        if (type != LLRT_TYPE_Q8_0 || i % 32) continue;
+        float top = 0;
+        const size_t end = LLRTI_MIN(i + 32, n);
+        for (size_t j = i; j < end; j++) top = fmaxf(top, fabsf(x[j]));
+        const float d = top / 127, inv = d > 0 ? 1 / d : 0;
+        for (size_t j = i; j < end; j++)
+            to[j] =
+                (double)llrti_f16_to_float(llrti_float_to_f16(d)) * nearbyint((double)(x[j] * inv));
+    }
+}
+
 /* ---- A small transformer -------------------------------------------------------------------- */
 
 enum { CPU_MAX_TENSOR = 64, CPU_MAX_VALUE = 128, CPU_MAX_OP = 128, CPU_MAX_PAGE = 16 };
 
 typedef struct cpu_config {
     uint32_t n_layer, n_head, n_kv_head, k_dim, v_dim, n_rot, d_model, d_ff, n_vocab, window;
+    int is_grouped; /* odd layers have the window and their pages in the window group, the others none */
     float soft_cap;
     llrt_type weight_type, kv_type;
     llrt_precision precision;
@@ -310,7 +329,9 @@ static inline void cpu_model_build(cpu_model *m, const cpu_config *c)
     op->weight[0] = embed;
     op->u.scale.factor = 1.5f;
     for (uint32_t layer = 0; layer < c->n_layer; layer++) {
+        const int has_window = !c->is_grouped || layer % 2;
         m->kv[layer] = (llrt_kv_desc){c->n_kv_head, c->k_dim, c->v_dim, layer};
+        if (c->is_grouped && has_window) m->kv[layer].group = LLRT_KV_GROUP_WINDOW;
         const uint32_t n = cpu_add_norm(m, &seed, x);
         const uint32_t q = cpu_add_rope(
             m, cpu_add_norm(m, &seed, cpu_add_linear(m, &seed, n, c->n_head, c->k_dim, 1)));
@@ -324,7 +345,7 @@ static inline void cpu_model_build(cpu_model *m, const cpu_config *c)
         op->u.attention.kv = layer;
         op->u.attention.scale = 1 / sqrtf((float)c->k_dim);
         op->u.attention.soft_cap = c->soft_cap;
-        op->u.attention.window = c->window;
+        op->u.attention.window = has_window ? c->window : 0;
         x = cpu_add_same(m, LLRT_OP_ADD, x, cpu_add_linear(m, &seed, a, 1, c->d_model, 0));
         const uint32_t f = cpu_add_norm(m, &seed, x);
         const uint32_t gate = cpu_add_linear(m, &seed, f, 1, c->d_ff, 0),
@@ -398,7 +419,7 @@ typedef struct cpu_seq {
     uint32_t n_tok, n_done;
     int32_t *token;
     float *logits; /* (n_tok, n_vocab), filled as rows are computed */
-    uint32_t page[CPU_MAX_PAGE];
+    uint32_t page[CPU_MAX_PAGE], window_page[CPU_MAX_PAGE];
 } cpu_seq;
 
 /* Sequence `index` has its own tokens, and pages index, index + 4, ... counted from the back. */
@@ -409,12 +430,15 @@ static inline cpu_seq cpu_seq_make(const cpu_model *m, uint32_t index, uint32_t 
                  0,
                  malloc(n_tok * sizeof(int32_t)),
                  malloc((size_t)n_tok * m->c.n_vocab * sizeof(float)),
+                 {0},
                  {0}};
     assert_non_null(s.token);
     assert_non_null(s.logits);
     for (uint32_t i = 0; i < n_tok; i++) s.token[i] = (int32_t)(cpu_random(&seed) % m->c.n_vocab);
     for (uint32_t i = 0; i < CPU_MAX_PAGE; i++)
         s.page[i] = (m->c.limits.n_page[0] * 2 - 1 - index - 4 * i) % m->c.limits.n_page[0];
+    for (uint32_t i = 0; i < CPU_MAX_PAGE && m->c.is_grouped; i++)
+        s.window_page[i] = (index + 4 * i) % m->c.limits.n_page[1];
     return s;
 }
 
@@ -424,12 +448,23 @@ static inline void cpu_seq_free(cpu_seq *s)
     free(s->logits);
 }
 
+/* The table of the window group: no pages where no token from `begin` on sees anything. */
+static inline const uint32_t *cpu_seq_window(const cpu_model *m, const cpu_seq *s, uint32_t begin,
+                                             uint32_t table[CPU_MAX_PAGE])
+{
+    const uint32_t window = m->c.window, low = begin + 1 > window ? begin + 1 - window : 0;
+    if (!m->c.is_grouped) return NULL;
+    for (uint32_t i = 0; i < CPU_MAX_PAGE; i++)
+        table[i] = window && (i + 1) * LLRT_PAGE_TOK <= low ? LLRT_NONE : s->window_page[i];
+    return table;
+}
+
 /* One step: count[i] tokens of seq[i], where it is not 0; all rows wanted. */
 static inline llrt_status cpu_seq_step(cpu_model *m, cpu_seq *seq, const uint32_t *count,
                                        uint32_t n, llrt_error *err)
 {
     int32_t token[512];
-    uint32_t out_row[512];
+    uint32_t out_row[512], table[8][CPU_MAX_PAGE];
     llrt_step_seq entry[8];
     llrt_step_desc step = {
         .struct_size = sizeof step, .token = token, .seq = entry, .out_row = out_row};
@@ -440,7 +475,7 @@ static inline llrt_status cpu_seq_step(cpu_model *m, cpu_seq *seq, const uint32_
             .n_row = count[i],
             .pos_begin = (int32_t)seq[i].n_done,
             .n_page = (seq[i].n_done + count[i] + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK,
-            .page = {seq[i].page}};
+            .page = {seq[i].page, cpu_seq_window(m, &seq[i], seq[i].n_done, table[i])}};
         memcpy(token + step.n_row, seq[i].token + seq[i].n_done, count[i] * sizeof *token);
         step.n_row += count[i];
     }

@@ -56,6 +56,18 @@ enum wrong {
     WRONG_DEVICE,
     WRONG_DIM,
     WRONG_PRECISION,
+    WRONG_PAGE_GROUP,
+    WRONG_V_IN_K,
+    WRONG_V_WIDER,
+    WRONG_V_INPUT,
+    WRONG_HEADS,
+    WRONG_SINK,
+    WRONG_SINK_SIZE,
+    WRONG_SLOPE,
+    WRONG_AXIS,
+    WRONG_LIMIT,
+    WRONG_OFFSET,
+    WRONG_TYPES,
     WRONG_N_KINDS
 };
 
@@ -63,10 +75,12 @@ enum wrong {
 static const char *spoil(cpu_model *m, enum wrong wrong, llrt_status *status)
 {
     static const uint32_t device[1] = {1};
+    static const float slope[6] = {0, 0.5f, 0.25f, 1, 2, NAN};
+    static const uint8_t axis[8] = {0, 1, 2, 0, 1, 2, 0, 3};
     *status = LLRT_ERR_ARGUMENT;
     switch (wrong) {
     case WRONG_KIND:
-        m->op[3].kind = 3;
+        m->op[3].kind = 99;
         *status = LLRT_ERR_UNSUPPORTED;
         return "op 3";
     case WRONG_IN:
@@ -122,7 +136,7 @@ static const char *spoil(cpu_model *m, enum wrong wrong, llrt_status *status)
         find_op(m, LLRT_OP_ATTENTION)->u.attention.kv = 9;
         return "kv slot 9";
     case WRONG_MASK:
-        find_op(m, LLRT_OP_ATTENTION)->u.attention.mask = 1;
+        find_op(m, LLRT_OP_ATTENTION)->u.attention.mask = 2;
         *status = LLRT_ERR_UNSUPPORTED;
         return "mask";
     case WRONG_SCALE:
@@ -171,6 +185,46 @@ static const char *spoil(cpu_model *m, enum wrong wrong, llrt_status *status)
     case WRONG_DIM:
         m->tensor_desc[0].n_dim = 5;
         return "embed";
+    case WRONG_PAGE_GROUP:
+        m->kv[1].group = 2;
+        *status = LLRT_ERR_UNSUPPORTED;
+        return "kv slot 1: page group 2";
+    case WRONG_V_IN_K:
+        m->kv[1].v_in_k = 2;
+        *status = LLRT_ERR_UNSUPPORTED;
+        return "v_in_k 2";
+    case WRONG_V_WIDER:
+        m->kv[1].v_in_k = 1;
+        m->kv[1].v_dim = m->kv[1].k_dim + 1;
+        return "at most K's 20";
+    case WRONG_V_INPUT:
+        m->kv[0].v_in_k = 1;
+        return "3 inputs, expected 2";
+    case WRONG_HEADS:
+        m->value[find_op(m, LLRT_OP_ATTENTION)->out].n_head = 1u << 31;
+        return "heads";
+    case WRONG_SINK:
+        find_op(m, LLRT_OP_ATTENTION)->weight[0] = m->desc.n_tensor;
+        return "ATTENTION";
+    case WRONG_SINK_SIZE:
+        find_op(m, LLRT_OP_ATTENTION)->weight[0] = 1;
+        return "expected 6 elements";
+    case WRONG_SLOPE:
+        find_op(m, LLRT_OP_ATTENTION)->u.attention.slope = slope;
+        return "slope";
+    case WRONG_AXIS:
+        find_op(m, LLRT_OP_ROPE)->u.rope.axis = axis;
+        return "axis 3 of pair 7";
+    case WRONG_LIMIT:
+        find_op(m, LLRT_OP_GLU)->u.act.limit = -1;
+        return "limit";
+    case WRONG_OFFSET:
+        find_op(m, LLRT_OP_GLU)->u.act.offset = INFINITY;
+        return "offset";
+    case WRONG_TYPES:
+        find_op(m, LLRT_OP_RMS_NORM)->kind = LLRT_OP_TOKEN_TYPE;
+        find_op(m, LLRT_OP_TOKEN_TYPE)->weight[0] = 3;
+        return "TOKEN_TYPE";
     default:
         m->desc.precision = 9;
         *status = LLRT_ERR_UNSUPPORTED;
@@ -229,7 +283,7 @@ static void test_random_damage_is_survived(void **state)
                 cpu_random(&seed) % 3 ? cpu_random(&seed) % 100 : cpu_random(&seed);
             switch (cpu_random(&seed) % 6) {
             case 0:
-                op->kind = number % 24;
+                op->kind = number % 26;
                 break;
             case 1:
                 op->in[cpu_random(&seed) % 6] = number;
@@ -383,6 +437,91 @@ static void test_wrong_steps_are_refused(void **state)
     cpu_model_close(m);
 }
 
+/* What a step of pages in two groups, flags and token types must keep to. */
+static void test_steps_reach_only_pages_that_exist(void **state)
+{
+    cpu_config c = cpu_config_small();
+    c.is_grouped = 1;
+    c.window = 70;
+    c.limits.n_page[1] = 3;
+    cpu_model *const m = cpu_model_open(&c);
+    const int32_t token[2] = {1, 2};
+    const uint32_t full[4] = {0, 1, 2, 23}, none_before[4] = {LLRT_NONE, 2, 0, 1},
+                   none_seen[4] = {LLRT_NONE, LLRT_NONE, 0, 1}, too_large[4] = {0, 1, 2, 3};
+    static const struct {
+        int table,
+            pos_begin; /* of the window group: 0 none_before, 1 none_seen, 2 too_large, 3 NULL */
+        uint32_t n_page, flags;
+        llrt_status status;
+    } cases[] = {
+        {0, 133, 3, 0, LLRT_OK}, /* 64 is the first position that 133 sees */
+        {0, 133, 3, 1, LLRT_OK},
+        {0, 132, 3, 0, LLRT_ERR_ARGUMENT}, /* and 63 that 132 sees */
+        {1, 133, 3, 0, LLRT_ERR_ARGUMENT},
+        {1, 197, 4, 0, LLRT_OK},
+        {1, 196, 4, 0, LLRT_ERR_ARGUMENT},
+        {2, 190, 3, 0, LLRT_OK},
+        {2, 191, 4, 0, LLRT_ERR_ARGUMENT},
+        {3, 133, 3, 0, LLRT_ERR_ARGUMENT},
+        {0, 191, 3, 0, LLRT_ERR_ARGUMENT}, /* its second row is on another page */
+        {0, 191, 4, 0, LLRT_OK},
+        {0, 133, 3, 2, LLRT_ERR_ARGUMENT}, /* no such flag */
+    };
+    for (size_t i = 0; i < LLRTI_COUNT(cases); i++) {
+        const uint32_t *const tables[4] = {none_before, none_seen, too_large, NULL};
+        llrt_error err = LLRT_ERROR_INIT;
+        const llrt_step_seq seq = {.n_row = 2,
+                                   .pos_begin = cases[i].pos_begin,
+                                   .n_page = cases[i].n_page,
+                                   .flags = cases[i].flags,
+                                   .page = {full, tables[cases[i].table]}};
+        const llrt_step_desc step = {
+            .struct_size = sizeof step, .n_row = 2, .n_seq = 1, .token = token, .seq = &seq};
+        const llrt_status status = m->h.table.step_submit(m->runtime, &step, &err);
+        if (status != cases[i].status) fail_msg("case %zu: status %d, \"%s\"", i, status, err.text);
+        if (status == LLRT_OK) assert_int_equal(m->h.table.step_wait(m->runtime, &err), LLRT_OK);
+    }
+    cpu_model_close(m);
+}
+
+/* Programs that see whole sequences and add token types. */
+static void test_steps_of_whole_sequences(void **state)
+{
+    const cpu_config c = cpu_config_small();
+    cpu_model *const m = malloc(sizeof *m);
+    llrt_error err = LLRT_ERROR_INIT;
+    assert_non_null(m);
+    cpu_model_build(m, &c);
+    find_op(m, LLRT_OP_ATTENTION)->u.attention.mask = LLRT_MASK_FULL;
+    llrt_op *const op = find_op(m, LLRT_OP_RMS_NORM);
+    op->kind = LLRT_OP_TOKEN_TYPE; /* one type: its weight has one row */
+    cpu_host_open(&m->h, 1);
+    if (m->h.table.model_create(&m->h.host, &m->desc, &m->model, &err) < 0)
+        fail_msg("%s", err.text);
+    cpu_model_fill(m, m->model);
+    assert_int_equal(m->h.table.runtime_create(m->model, &c.limits, &m->runtime, &err), LLRT_OK);
+    const int32_t token[3] = {1, 2, 3};
+    const uint32_t page[1] = {5};
+    uint8_t type[3] = {0, 0, 0};
+    llrt_step_seq seq = {.n_row = 3, .n_page = 1, .page = {page}};
+    const llrt_step_desc step = {.struct_size = sizeof step,
+                                 .n_row = 3,
+                                 .n_seq = 1,
+                                 .token = token,
+                                 .token_type = type,
+                                 .seq = &seq};
+    for (int i = 0; i < 4; i++) {
+        type[2] = i == 1;
+        seq.pos_begin = i == 2;
+        const llrt_status status = m->h.table.step_submit(m->runtime, &step, &err);
+        assert_int_equal(status, i % 3 ? LLRT_ERR_ARGUMENT : LLRT_OK);
+        if (i == 1) assert_non_null(strstr(err.text, "row 2 has token type 1"));
+        if (i == 2) assert_non_null(strstr(err.text, "starts at position 1"));
+        if (status == LLRT_OK) assert_int_equal(m->h.table.step_wait(m->runtime, &err), LLRT_OK);
+    }
+    cpu_model_close(m);
+}
+
 static void test_weights_must_be_complete(void **state)
 {
     const cpu_config c = cpu_config_small();
@@ -431,6 +570,9 @@ static void test_plan_equals_what_is_requested(void **state)
         c.limits.n_seq = 1 + i % 4;
         c.limits.n_out = i;
         c.limits.n_page[0] = 1 + 5 * i;
+        c.is_grouped = i % 3 == 1;
+        c.window = 20 * i;
+        c.limits.n_page[1] = c.is_grouped || i % 2 ? 2 + 3 * i : 0;
         cpu_model *const m = malloc(sizeof *m);
         assert_non_null(m);
         cpu_model_build(m, &c);
@@ -456,9 +598,11 @@ static void test_plan_equals_what_is_requested(void **state)
 
 static void test_absurd_limits_are_refused(void **state)
 {
-    const cpu_config c = cpu_config_small();
+    cpu_config c = cpu_config_small();
+    c.is_grouped = 1;
+    c.limits.n_page[1] = 1;
     cpu_model *const m = cpu_model_open(&c);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         llrt_runtime_limits limits = c.limits;
         llrt_error err = LLRT_ERROR_INIT;
         void *runtime = m;
@@ -467,6 +611,7 @@ static void test_absurd_limits_are_refused(void **state)
         if (i == 2) limits.n_seq = 0;
         if (i == 3) limits.n_page[0] = 0;
         if (i == 4) limits.struct_size = 4;
+        if (i == 5) limits.n_page[1] = 0;
         assert_int_equal(m->h.table.runtime_create(m->model, &limits, &runtime, &err),
                          LLRT_ERR_ARGUMENT);
         assert_null(runtime);
@@ -597,6 +742,8 @@ int main(void)
         cmocka_unit_test(test_wrong_programs_are_refused_by_name),
         cmocka_unit_test(test_random_damage_is_survived),
         cmocka_unit_test(test_wrong_steps_are_refused),
+        cmocka_unit_test(test_steps_reach_only_pages_that_exist),
+        cmocka_unit_test(test_steps_of_whole_sequences),
         cmocka_unit_test(test_weights_must_be_complete),
         cmocka_unit_test(test_plan_equals_what_is_requested),
         cmocka_unit_test(test_absurd_limits_are_refused),

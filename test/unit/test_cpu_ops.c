@@ -21,7 +21,9 @@ typedef struct one_op {
     uint32_t input[6], n_input;
     float *x[6];
     int32_t token[N_ROW], pos_begin;
-    float *y; /* of the output, after run_one */
+    const int32_t *position;   /* (N_ROW, 3) of the step, or NULL */
+    const uint8_t *token_type; /* (N_ROW) of the step, or NULL */
+    float *y;                  /* of the output, after run_one */
     uint32_t n_out;
 } one_op;
 
@@ -103,6 +105,8 @@ static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
                                      .n_seq = 1,
                                      .n_out = n_out,
                                      .token = o->token + row,
+                                     .position = o->position ? o->position + 3 * row : NULL,
+                                     .token_type = o->token_type ? o->token_type + row : NULL,
                                      .seq = &seq,
                                      .out_row = out_row,
                                      .input = input};
@@ -322,6 +326,75 @@ static void test_rope(void **state)
     }
 }
 
+/*
+ * Positions of three numbers: with and without the step's own, with and without axes. Two rotations with equal angles but for their
+ * axes follow one another, so that the sum of their angles is found.
+ */
+static void test_rope_axes(void **state)
+{
+    static const uint8_t axis[5] = {0, 2, 1, 1, 2};
+    int32_t position[N_ROW * 3];
+    for (int32_t i = 0; i < N_ROW * 3; i++) position[i] = i * 37 % 101 - 20;
+    for (int form = 0; form < 4; form++) {
+        one_op *const o = open_one();
+        const uint32_t width = 12, half = 5, x = add_input(o, 2, width, 2);
+        const uint32_t y = cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 2, width),
+                       z = cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 2, width);
+        const float freq[5] = {1, 0.4f, 0.1f, 0.07f, 0.01f};
+        for (int k = 0; k < 2; k++) {
+            llrt_op *const op = cpu_add_op(&o->m, LLRT_OP_ROPE, k ? y : x, LLRT_NONE, k ? z : y);
+            op->u.rope.pairs = form % 2;
+            op->u.rope.n_rot = 2 * half;
+            op->u.rope.magnitude = 1;
+            op->u.rope.inv_freq = freq;
+            if (k == 0) op->u.rope.axis = axis;
+        }
+        o->position = form < 2 ? position : NULL;
+        o->pos_begin = 3;
+        run_one(o, LLRT_TYPE_F32, 10);
+        for (size_t at = 0; at < (size_t)N_ROW * 2 * width; at++) {
+            const size_t row = at / (2 * width), e = at % width;
+            const size_t pair = form % 2 ? e % half : e / 2, step = form % 2 ? half : 1;
+            if (e >= 2 * half) {
+                assert_true(o->y[at] == o->x[0][at]);
+                continue;
+            }
+            const double place = (double)(row + 3);
+            const double first = form < 2 ? position[3 * row + axis[pair]] : place,
+                         second = form < 2 ? position[3 * row] : place;
+            const double angle = (first + second) * (double)freq[pair];
+            const int is_second = form % 2 ? e >= half : (int)(e % 2);
+            const double a = (double)o->x[0][is_second ? at - step : at],
+                         b = (double)o->x[0][is_second ? at : at + step];
+            const double expected =
+                is_second ? b * cos(angle) + a * sin(angle) : a * cos(angle) - b * sin(angle);
+            expect(expected, 8 * EPS * (fabs(a) + fabs(b)), o->y[at], "ROPE with axes", at);
+        }
+        close_one(o);
+    }
+}
+
+static void test_token_type(void **state)
+{
+    uint8_t type[N_ROW];
+    for (int i = 0; i < N_ROW; i++) type[i] = (uint8_t)(i * 5 % 3);
+    for (int has_types = 0; has_types < 2; has_types++) {
+        one_op *const o = open_one();
+        const uint32_t d = 52, x = add_input(o, 1, d, 1),
+                       y = cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 1, d);
+        llrt_op *const op = cpu_add_op(&o->m, LLRT_OP_TOKEN_TYPE, x, LLRT_NONE, y);
+        add_tensor(o, op, 0, LLRT_TYPE_F16, d, 3, 0);
+        o->token_type = has_types ? type : NULL;
+        run_one(o, LLRT_TYPE_F32, 9);
+        for (size_t i = 0; i < (size_t)N_ROW * d; i++) {
+            const size_t row = has_types ? type[i / d] : 0;
+            const double e = (double)o->x[0][i] + (double)o->m.tensor[0].value[row * d + i % d];
+            expect(e, EPS * fabs(e), o->y[i], "TOKEN_TYPE", i);
+        }
+        close_one(o);
+    }
+}
+
 static void test_moving_rows(void **state)
 {
     /* concat of three, then a slice that cuts through two of them, regrouped into heads, then the wanted rows */
@@ -400,24 +473,6 @@ static void test_linear(void **state)
 
 /* ---- Attention ------------------------------------------------------------------------------ */
 
-/* What a KV type makes of n values of one head. */
-static void round_kv(llrt_type type, const float *x, size_t n, double *to)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (type == LLRT_TYPE_F32) to[i] = (double)x[i];
-        if (type == LLRT_TYPE_F16) to[i] = (double)llrti_f16_to_float(llrti_float_to_f16(x[i]));
-        if (type == LLRT_TYPE_BF16) to[i] = (double)llrti_bf16_to_float(llrti_float_to_bf16(x[i]));
-        if (type != LLRT_TYPE_Q8_0 || i % 32) continue;
-        float top = 0;
-        const size_t end = LLRTI_MIN(i + 32, n);
-        for (size_t j = i; j < end; j++) top = fmaxf(top, fabsf(x[j]));
-        const float d = top / 127, inv = d > 0 ? 1 / d : 0;
-        for (size_t j = i; j < end; j++)
-            to[j] =
-                (double)llrti_f16_to_float(llrti_float_to_f16(d)) * nearbyint((double)(x[j] * inv));
-    }
-}
-
 typedef struct attention_form {
     uint32_t n_head, n_kv_head, k_dim, v_dim, window, chunk;
     float soft_cap;
@@ -445,8 +500,8 @@ static void check_attention(const attention_form *f, llrt_type type)
     assert_non_null(kd);
     assert_non_null(vd);
     for (size_t i = 0; i < N_ROW * f->n_kv_head; i++) {
-        round_kv(type, o->x[1] + i * f->k_dim, f->k_dim, kd + i * f->k_dim);
-        round_kv(type, o->x[2] + i * f->v_dim, f->v_dim, vd + i * f->v_dim);
+        cpu_round_kv(type, o->x[1] + i * f->k_dim, f->k_dim, kd + i * f->k_dim);
+        cpu_round_kv(type, o->x[2] + i * f->v_dim, f->v_dim, vd + i * f->v_dim);
     }
     for (uint32_t row = 0; row < N_ROW; row++)
         for (uint32_t head = 0; head < f->n_head; head++) {
@@ -504,6 +559,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activations), cmocka_unit_test(test_arithmetic),
         cmocka_unit_test(test_norms),       cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rope_axes),   cmocka_unit_test(test_token_type),
         cmocka_unit_test(test_moving_rows), cmocka_unit_test(test_embed_and_position),
         cmocka_unit_test(test_linear),      cmocka_unit_test(test_attention),
     };

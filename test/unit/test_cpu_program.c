@@ -41,6 +41,10 @@ static void test_equals_forward_pass_in_double(void **state)
     c.soft_cap = 5;
     c.n_worker = 3;
     compare_with_double(&c, 200);
+    c.is_grouped = 1;
+    c.limits.n_page[1] = 17;
+    compare_with_double(&c, 200);
+    c.is_grouped = 0;
     c.weight_type = LLRT_TYPE_F16;
     c.n_kv_head = 6;
     c.isa = "ref";
@@ -124,6 +128,14 @@ static void test_same_bits_for_every_kv_type(void **state)
         cpu_config c = cpu_config_small();
         c.kv_type = type[i];
         c.window = i % 2 ? 90 : 0;
+        check_same_bits(&c);
+    }
+    for (size_t i = 0; i < LLRTI_COUNT(type); i += 3) { /* pages before the window are absent */
+        cpu_config c = cpu_config_small();
+        c.kv_type = type[i];
+        c.is_grouped = 1;
+        c.window = 50;
+        c.limits.n_page[1] = 30;
         check_same_bits(&c);
     }
 }

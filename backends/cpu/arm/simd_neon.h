@@ -221,4 +221,27 @@ static inline void i_store_bytes(int8_t *p, i16 x)
     vst1q_s8(p, vreinterpretq_s8_u8(vcombine_u8(vmovn_u16(low), vmovn_u16(high))));
 }
 
+/* ---- Squares ---- */
+
+/* to[j][i] = from[i][j] for i, j < 4. */
+static inline void turn_4x4(const float *from, size_t from_stride, float *to, size_t to_stride)
+{
+    const float32x4_t r0 = vld1q_f32(from), r1 = vld1q_f32(from + from_stride);
+    const float32x4_t r2 = vld1q_f32(from + 2 * from_stride),
+                      r3 = vld1q_f32(from + 3 * from_stride);
+    const float32x4_t a = vzip1q_f32(r0, r2), b = vzip1q_f32(r1, r3);
+    const float32x4_t c = vzip2q_f32(r0, r2), d = vzip2q_f32(r1, r3);
+    vst1q_f32(to, vzip1q_f32(a, b));
+    vst1q_f32(to + to_stride, vzip2q_f32(a, b));
+    vst1q_f32(to + 2 * to_stride, vzip1q_f32(c, d));
+    vst1q_f32(to + 3 * to_stride, vzip2q_f32(c, d));
+}
+/* to[j][i] = from[i][j] for i, j < 8; strides in floats. The squares may not overlap. */
+static inline void turn_8x8(const float *from, size_t from_stride, float *to, size_t to_stride)
+{
+    for (size_t i = 0; i < 8; i += 4)
+        for (size_t j = 0; j < 8; j += 4)
+            turn_4x4(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
+}
+
 #endif

@@ -45,7 +45,18 @@ static void score(const llrti_attention_tile *tile, uint32_t query, load_fn *loa
     for (size_t j = tile->begin[query]; j < tile->end[query]; j++) {
         p[j] *= tile->scale;
         if (tile->soft_cap != 0) p[j] = tile->soft_cap * llrti_math_tanh(p[j] / tile->soft_cap);
+        if (tile->slope)
+            p[j] = fmaf(tile->slope[query], (float)(tile->distance[query] + (int32_t)j), p[j]);
     }
+}
+
+static float load_value(const llrti_attention_tile *tile, load_fn *load, size_t j, size_t e)
+{
+    const size_t block = e / LLRTI_KV_BLOCK;
+    const size_t n_block = (tile->v_dim + LLRTI_KV_BLOCK - 1) / LLRTI_KV_BLOCK;
+    if (tile->v_in_k)
+        return load(tile->kv.k, tile->kv.k_scale, e * LLRT_PAGE_TOK + j, block * LLRT_PAGE_TOK + j);
+    return load(tile->kv.v, tile->kv.v_scale, j * tile->v_dim + e, j * n_block + block);
 }
 
 static void attend(const llrti_attention_tile *tile, uint32_t query, load_fn *load)
@@ -65,14 +76,10 @@ static void attend(const llrti_attention_tile *tile, uint32_t query, load_fn *lo
     tile->max[query] = max;
     tile->sum[query] = llrti_math_sum16(lane);
 
-    const size_t n_block = (v_dim + LLRTI_KV_BLOCK - 1) / LLRTI_KV_BLOCK;
     for (size_t e = 0; e < v_dim; e++) out[e] = 0;
     for (size_t j = begin; j < end; j++)
-        for (size_t e = 0; e < v_dim; e++) {
-            const float v =
-                load(tile->kv.v, tile->kv.v_scale, j * v_dim + e, j * n_block + e / LLRTI_KV_BLOCK);
-            out[e] = fmaf(p[j], v, out[e]);
-        }
+        for (size_t e = 0; e < v_dim; e++)
+            out[e] = fmaf(p[j], load_value(tile, load, j, e), out[e]);
 }
 
 #define TILE(kind)                                                                                 \

@@ -17,6 +17,8 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "turn_x86.h"
 #include <string.h>
 
 #define KERNEL(name) llrtk_##name##_avx2

@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "turn_x86.h"
+
 #define KERNEL(name) llrtk_##name##_avx512
 
 /* Lane groups of 16 that a block of n_query rows keeps in registers: 24 of the 32 at most. */
