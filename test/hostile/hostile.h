@@ -89,6 +89,10 @@ typedef struct hostile_tensor {
     size_t at;                   /* offset in the weights region, or unused when mapped */
     const unsigned char *mapped; /* host memory, borrowed */
     atomic_uchar *is_put;        /* (groups of LLRT_WEIGHT_ROWS rows) */
+    bool is_adaptable;           /* LINEAR or HEAD names it */
+    bool is_measured;            /* it has sums of squares */
+    size_t adapter_at;           /* floats before it in an adapter slot, for each of its ranks */
+    size_t squares_at, count_at; /* elements before its sums and counts */
 } hostile_tensor;
 
 typedef struct hostile_program {
@@ -102,15 +106,22 @@ typedef struct hostile_model {
     uint32_t magic;
     const llrt_host *host;
     size_t host_bytes; /* of this block */
-    uint32_t n_tensor, n_program, n_kv, device;
+    uint32_t n_tensor, n_program, n_kv, n_state, device;
     llrt_type kv_type;
     llrt_precision precision;
     llrt_weights weights;
     hostile_tensor *tensor;
     hostile_program *program;
     llrt_kv_desc *kv;
-    size_t *kv_at; /* (n_kv): offset of the slot in a page */
-    size_t page_bytes;
+    size_t *kv_at;                        /* (n_kv): offset of the slot in a page of its group */
+    uint32_t *kv_index;                   /* (n_kv): which slot of its group it is */
+    uint32_t n_slot[LLRT_KV_GROUP_COUNT]; /* kv slots of a group */
+    size_t page_bytes[LLRT_KV_GROUP_COUNT];
+    llrt_state_desc *state;
+    size_t *state_at;      /* (n_state): floats before it in a state slot */
+    size_t state_floats;   /* of a state slot */
+    size_t adapter_floats; /* of an adapter slot, for each rank */
+    size_t n_square, n_count;
     size_t weights_bytes;
     size_t widest; /* longest weight row and value row, elements */
     hostile_region memory;
@@ -134,17 +145,36 @@ llrt_status hostile_check_model(const llrt_model_desc *desc, llrt_error *err);
 /* IDLE -submit-> QUEUED -worker-> DONE -wait-> IDLE */
 typedef enum hostile_state { HOSTILE_IDLE, HOSTILE_QUEUED, HOSTILE_DONE } hostile_state;
 
+/* Device memory of a runtime. The first two are the pages of the groups. */
+enum {
+    HOSTILE_PAGES = 0,
+    HOSTILE_STATES = LLRT_KV_GROUP_COUNT,
+    HOSTILE_ADAPTERS,
+    HOSTILE_SQUARES,
+    HOSTILE_SCRATCH,
+    HOSTILE_MEMORY_COUNT
+};
+
+/* What the state in a slot stands for, beside the position of the token that comes next. */
+#define HOSTILE_STATE_ANY (-1)    /* it came through state_write */
+#define HOSTILE_STATE_POISON (-2) /* nobody wrote it */
+
+#define HOSTILE_TEMPORARY 8
+
 typedef struct hostile_runtime {
     uint32_t magic;
     hostile_model *model;
     llrt_runtime_limits limits;
     size_t host_bytes;
-    hostile_region pages, scratch;
-    size_t *value_at;   /* (values of all programs): offsets in scratch */
-    size_t *value_base; /* (n_program): first of a program in value_at */
-    size_t row_at[4];   /* float rows of `widest` elements in scratch, for operators */
-    size_t pick_at;     /* uint32 ids, for select */
-    uint64_t *written;  /* (n_page): bit per position */
+    hostile_region memory[HOSTILE_MEMORY_COUNT];
+    size_t *value_at;                 /* (values of all programs): offsets in scratch */
+    size_t *value_base;               /* (n_program): first of a program in value_at */
+    size_t row_at[HOSTILE_TEMPORARY]; /* float rows in scratch, for operators */
+    size_t pick_at;                   /* uint32 ids, for select */
+    /* by group: (n_page, slots of the group), a bit per position */
+    uint64_t *written[LLRT_KV_GROUP_COUNT];
+    int32_t *state_position; /* (n_state slots, states): position or HOSTILE_STATE_... */
+    uint32_t *adapter_rank;  /* (n_adapter slots, tensors): 0: no part */
     atomic_int n_inside;
 
     pthread_t thread;
@@ -161,6 +191,15 @@ typedef struct hostile_runtime {
     uint32_t done_program, done_row, done_out;
 } hostile_runtime;
 
+/* A step while it is executed. */
+typedef struct hostile_run {
+    hostile_runtime *r;
+    const hostile_model *m;
+    const llrt_program *p;
+    const llrt_step_desc *s;
+    llrt_error *err;
+} hostile_run;
+
 /** Executes the step of `runtime` on the calling thread (the worker). */
 llrt_status hostile_step_run(hostile_runtime *runtime, llrt_error *err);
 /** A hash over everything the step borrows, to notice that it changed in flight. */
@@ -170,6 +209,60 @@ llrt_status hostile_step_select(hostile_runtime *runtime, llrt_error *err);
 float *hostile_value(const hostile_runtime *runtime, uint32_t program, uint32_t value);
 float *hostile_temporary(const hostile_runtime *runtime, uint32_t i);
 unsigned char *hostile_page(const hostile_runtime *runtime, uint32_t page, uint32_t kv);
+/** Which positions of a page are written in a slot, a bit each. */
+uint64_t *hostile_written(const hostile_runtime *runtime, uint32_t page, uint32_t kv);
+/** State `state` of a slot. */
+float *hostile_state_of(const hostile_runtime *runtime, uint32_t slot, uint32_t state);
+/** The part of an adapter slot for a tensor: (rank, d_in), then (d_out, rank). */
+float *hostile_adapter_of(const hostile_runtime *runtime, uint32_t slot, uint32_t tensor);
+double *hostile_squares(const hostile_runtime *runtime, uint32_t tensor);
+uint64_t *hostile_counts(const hostile_runtime *runtime, uint32_t tensor);
+/** Bytes of one position of a slot: keys, and values (0 when they are in the keys). */
+size_t hostile_k_bytes(const hostile_model *model, uint32_t kv);
+size_t hostile_v_bytes(const hostile_model *model, uint32_t kv);
+
+/** Entry of the calls that are legal between steps only; NULL: a violation. Pair with leave. */
+hostile_runtime *hostile_enter_between(void *handle, llrt_error *err);
+void hostile_leave(hostile_runtime *runtime);
+
+/* ---- What lives between steps (hostile_slots.c): the table's functions ---- */
+
+llrt_status hostile_page_copy(void *handle, uint32_t group, uint32_t to, uint32_t from,
+                              uint32_t n_tok, llrt_error *err);
+llrt_status hostile_page_read(void *handle, uint32_t group, uint32_t page, uint32_t n_tok, void *to,
+                              size_t size, llrt_error *err);
+llrt_status hostile_page_write(void *handle, uint32_t group, uint32_t page, uint32_t n_tok,
+                               const void *from, size_t size, llrt_error *err);
+llrt_status hostile_state_read(void *handle, uint32_t slot, float *to, size_t n, llrt_error *err);
+llrt_status hostile_state_write(void *handle, uint32_t slot, const float *from, size_t n,
+                                llrt_error *err);
+llrt_status hostile_adapter_put(void *handle, uint32_t slot, const llrt_adapter_part *part,
+                                uint32_t n_part, llrt_error *err);
+llrt_status hostile_squares_read(void *handle, uint32_t tensor, double *sum, uint64_t *count,
+                                 llrt_error *err);
+void hostile_squares_reset(void *handle);
+
+/* ---- Operators ---- */
+
+bool hostile_is_cancelled(const hostile_run *x);
+size_t hostile_rows(const hostile_run *x, uint32_t value);
+/** Row `row` of a value. */
+float *hostile_row(const hostile_run *x, uint32_t value, size_t row);
+/** The sequence of a row of tokens. */
+const llrt_step_seq *hostile_seq(const hostile_run *x, size_t row);
+
+/** Executes one operator (hostile_ops.c). */
+llrt_status hostile_op_run(const hostile_run *x, const llrt_op *op);
+/** Output row `row` of a weight, whose float32 values are `w`, times `in`, at the model's precision. */
+float hostile_product(const hostile_run *x, uint32_t tensor, uint64_t row, const float *w,
+                      const float *in);
+/** Adds a row that a weight's matrix number `index` was given to its sums of squares. */
+void hostile_measure(const hostile_run *x, uint32_t tensor, uint64_t index, const float *in);
+/** EXPERTS (hostile_experts.c). */
+llrt_status hostile_experts_run(const hostile_run *x, const llrt_op *op);
+/** SHORT_CONV, GATED_DELTA, SSM_SCAN (hostile_scan.c). */
+llrt_status hostile_scan_run(const hostile_run *x, const llrt_op *op);
+
 static inline size_t hostile_width(const llrt_value *value)
 {
     return (size_t)value->n_head * value->width;
@@ -185,10 +278,14 @@ float hostile_exp(float x);
 float hostile_tanh(float x);
 float hostile_sigmoid(float x);
 float hostile_activate(llrt_activation act, float x);
+float hostile_softplus(float x);
+float hostile_glu(llrt_activation act, float limit, float offset, float a, float b);
 void hostile_rms_norm(const float *x, const float *w, float *out, size_t n, const llrt_op *op);
 void hostile_layer_norm(const float *x, const float *w, const float *bias, float *out, size_t n,
                         float eps);
-void hostile_rope(const llrt_op *op, const float *x, float *out, size_t width, int32_t position);
+/** `position`: the token's three. */
+void hostile_rope(const llrt_op *op, const float *x, float *out, size_t width,
+                  const int32_t *position);
 /** Product of a row of weights and a row of activations in float32. */
 float hostile_dot(const float *w, const float *x, size_t k);
 /** The same with activations in blocks of 32 int8; `w` are the values of a Q8_0 or Q4_0 row at `from`. */
@@ -209,6 +306,8 @@ typedef struct hostile_attention {
     float *row, *tile;          /* temporary rows of at least k_dim and v_dim */
     const unsigned char *k, *v; /* of the tile's first position */
     uint32_t begin, end;        /* the visible positions of the tile */
+    const float *slope, *sink;  /* of the head, or NULL */
+    int32_t distance;           /* from the query to the tile's first position */
     bool has_tile;
     float max, sum; /* of the tiles so far; `out` holds their weighted values */
 } hostile_attention;

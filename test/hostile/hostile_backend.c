@@ -9,7 +9,8 @@
  *               borrows late; a checksum tells when that changed before step_wait
  *   poison      new pages, values and scratch are filled with NaN; what was not declared as an output can't be read
  *   contract    rows of weights, order of calls, one caller at a time, page tables, positions that were never
- *               written, selection lists: a breach is LLRT_ERR_INTERNAL with a text that begins "contract:"
+ *               written, state slots, adapters, selection lists: a breach is LLRT_ERR_INTERNAL with a
+ *               text that begins "contract:"
  *
  * The arithmetic is that of the CPU backend's reference kernels, bit for bit. There are two devices, "hostile:0" and
  * "hostile:1", so that a program can run in two stages. Linux and other POSIX systems only.
@@ -200,6 +201,22 @@ static size_t row_groups(size_t n_row)
     return (n_row + LLRT_WEIGHT_ROWS - 1) / LLRT_WEIGHT_ROWS;
 }
 
+/* Whether an operator multiplies by a tensor; `is_plain`: by LINEAR or HEAD. */
+static bool is_multiplied(const llrt_model_desc *desc, uint32_t tensor, bool is_plain)
+{
+    for (uint32_t i = 0; i < desc->n_program; i++)
+        for (uint32_t o = 0; o < desc->program[i].n_op; o++) {
+            const llrt_op *const op = &desc->program[i].op[o];
+            if ((op->kind == LLRT_OP_LINEAR || op->kind == LLRT_OP_HEAD) && op->weight[0] == tensor)
+                return true;
+            if (!is_plain && op->kind == LLRT_OP_HEAD_LINEAR && op->weight[0] == tensor)
+                return true;
+            for (int w = 0; w < 3 && !is_plain && op->kind == LLRT_OP_EXPERTS; w++)
+                if (op->weight[w] == tensor) return true;
+        }
+    return false;
+}
+
 static void copy_tensors(hostile_model *m, const llrt_model_desc *desc, pile *p)
 {
     hostile_tensor *const tensor = take(p, desc->n_tensor, sizeof *tensor);
@@ -210,6 +227,7 @@ static void copy_tensors(hostile_model *m, const llrt_model_desc *desc, pile *p)
         atomic_uchar *const is_put = take(p, row_groups(n_row), sizeof *is_put);
         const hostile_type *const type = hostile_type_find(d->type);
         const size_t row_bytes = (size_t)d->dim[0] / type->block * type->block_bytes;
+        const bool is_plain = is_multiplied(desc, i, true), is_any = is_multiplied(desc, i, false);
         if (tensor) {
             hostile_tensor *const t = &tensor[i];
             memset(t, 0, sizeof *t);
@@ -221,13 +239,48 @@ static void copy_tensors(hostile_model *m, const llrt_model_desc *desc, pile *p)
             t->n_row = n_row;
             t->at = at;
             t->is_put = is_put;
+            t->is_adaptable = is_plain;
+            t->is_measured = is_any;
+            t->adapter_at = m->adapter_floats;
+            t->squares_at = m->n_square;
+            t->count_at = m->n_count;
             for (size_t g = 0; g < row_groups(n_row); g++) atomic_init(&is_put[g], 0);
         }
         if (desc->weights != LLRT_WEIGHTS_MAPPED) at += n_row * row_bytes;
         if (d->dim[0] > m->widest) m->widest = (size_t)d->dim[0];
+        if (is_plain) m->adapter_floats += (size_t)(d->dim[0] + d->dim[1]);
+        if (is_any) {
+            m->n_square += (size_t)(d->dim[0] * d->dim[2]);
+            m->n_count += (size_t)d->dim[2];
+        }
     }
     m->tensor = tensor;
     m->weights_bytes = at;
+}
+
+static const void *copy_list(const void *from, size_t size, pile *p)
+{
+    if (!from) return NULL;
+    void *const copy = take(p, 1, size);
+    if (copy) memcpy(copy, from, size);
+    return copy;
+}
+
+/* What an operator points to. `op` is NULL when only sizes are wanted. */
+static void copy_lists(llrt_op *op, const llrt_op *from, const llrt_value *value, pile *p)
+{
+    if (from->kind == LLRT_OP_ROPE) {
+        const size_t half = from->u.rope.n_rot / 2;
+        const float *const inv_freq = copy_list(from->u.rope.inv_freq, half * sizeof(float), p);
+        const uint8_t *const axis = copy_list(from->u.rope.axis, half, p);
+        if (!op) return;
+        op->u.rope.inv_freq = inv_freq;
+        op->u.rope.axis = axis;
+    } else if (from->kind == LLRT_OP_ATTENTION) {
+        const float *const slope =
+            copy_list(from->u.attention.slope, value[from->in[0]].n_head * sizeof(float), p);
+        if (op) op->u.attention.slope = slope;
+    }
 }
 
 static void copy_programs(hostile_model *m, const llrt_model_desc *desc, pile *p)
@@ -244,11 +297,7 @@ static void copy_programs(hostile_model *m, const llrt_model_desc *desc, pile *p
         for (uint32_t o = 0; o < d->n_op; o++) {
             const llrt_op *const from = &d->op[o];
             if (op) op[o] = *from;
-            if (from->kind != LLRT_OP_ROPE) continue;
-            float *const copy = take(p, from->u.rope.n_rot / 2, sizeof *copy);
-            if (!op) continue;
-            memcpy(copy, from->u.rope.inv_freq, from->u.rope.n_rot / 2 * sizeof *copy);
-            op[o].u.rope.inv_freq = copy;
+            copy_lists(op ? &op[o] : NULL, from, d->value, p);
         }
         if (!program) continue;
         if (d->n_value) memcpy(value, d->value, d->n_value * sizeof *value);
@@ -263,12 +312,43 @@ static void copy_programs(hostile_model *m, const llrt_model_desc *desc, pile *p
     m->program = program;
 }
 
+static void copy_slots(hostile_model *m, const llrt_model_desc *desc, pile *p)
+{
+    m->kv = take(p, desc->n_kv, sizeof *m->kv);
+    m->kv_at = take(p, desc->n_kv, sizeof *m->kv_at);
+    m->kv_index = take(p, desc->n_kv, sizeof *m->kv_index);
+    for (uint32_t i = 0; i < desc->n_kv; i++) {
+        const llrt_kv_desc *const kv = &desc->kv[i];
+        if (m->kv) {
+            m->kv[i] = *kv;
+            m->kv_at[i] = m->page_bytes[kv->group];
+            m->kv_index[i] = m->n_slot[kv->group];
+        }
+        size_t bytes = hostile_kv_bytes(desc->kv_type, kv->k_dim);
+        if (!kv->v_in_k) bytes += hostile_kv_bytes(desc->kv_type, kv->v_dim);
+        m->page_bytes[kv->group] += (size_t)LLRT_PAGE_TOK * kv->n_head * bytes;
+        m->n_slot[kv->group]++;
+        if (kv->k_dim > m->widest) m->widest = kv->k_dim;
+        if (kv->v_dim > m->widest) m->widest = kv->v_dim;
+    }
+    m->state = take(p, desc->n_state, sizeof *m->state);
+    m->state_at = take(p, desc->n_state, sizeof *m->state_at);
+    for (uint32_t i = 0; i < desc->n_state; i++) {
+        if (m->state) {
+            m->state[i] = desc->state[i];
+            m->state_at[i] = m->state_floats;
+        }
+        m->state_floats += desc->state[i].n_float;
+    }
+}
+
 /* Lays a model out. With p->base NULL only sizes are computed, into a scratch model. */
 static void lay_out_model(hostile_model *m, const llrt_model_desc *desc, pile *p)
 {
     m->n_tensor = desc->n_tensor;
     m->n_program = desc->n_program;
     m->n_kv = desc->n_kv;
+    m->n_state = desc->n_state;
     m->device = desc->device[0];
     m->kv_type = desc->kv_type;
     m->precision = desc->precision;
@@ -276,22 +356,7 @@ static void lay_out_model(hostile_model *m, const llrt_model_desc *desc, pile *p
     m->widest = 1;
     copy_tensors(m, desc, p);
     copy_programs(m, desc, p);
-    m->kv = take(p, desc->n_kv, sizeof *m->kv);
-    m->kv_at = take(p, desc->n_kv, sizeof *m->kv_at);
-    size_t at = 0;
-    for (uint32_t i = 0; i < desc->n_kv; i++) {
-        const llrt_kv_desc *const kv = &desc->kv[i];
-        if (m->kv) {
-            m->kv[i] = *kv;
-            m->kv_at[i] = at;
-        }
-        at += (size_t)LLRT_PAGE_TOK * kv->n_head *
-              (hostile_kv_bytes(desc->kv_type, kv->k_dim) +
-               hostile_kv_bytes(desc->kv_type, kv->v_dim));
-        if (kv->k_dim > m->widest) m->widest = kv->k_dim;
-        if (kv->v_dim > m->widest) m->widest = kv->v_dim;
-    }
-    m->page_bytes = at;
+    copy_slots(m, desc, p);
 }
 
 static llrt_status model_create(const llrt_host *host, const llrt_model_desc *desc, void **out,
@@ -442,14 +507,18 @@ static const llrt_program *program_at(const program_list *list, uint32_t i)
 }
 
 /* Everything of a runtime in host memory; also computes the offsets in scratch. Returns the bytes of scratch. */
-static size_t lay_out_runtime(hostile_runtime *r, size_t widest, const program_list *list,
+static size_t lay_out_runtime(hostile_runtime *r, const hostile_model *m, const program_list *list,
                               const llrt_runtime_limits *limits, pile *p)
 {
+    const size_t widest = limits->adapter_rank > m->widest ? limits->adapter_rank : m->widest;
     size_t n_value = 0, most = 0;
     for (uint32_t i = 0; i < list->n; i++) n_value += program_at(list, i)->n_value;
     r->value_at = take(p, n_value, sizeof *r->value_at);
     r->value_base = take(p, list->n, sizeof *r->value_base);
-    r->written = take(p, limits->n_page[0], sizeof *r->written);
+    for (int g = 0; g < LLRT_KV_GROUP_COUNT; g++)
+        r->written[g] = take(p, (size_t)limits->n_page[g] * m->n_slot[g], sizeof **r->written);
+    r->state_position = take(p, (size_t)limits->n_state * m->n_state, sizeof *r->state_position);
+    r->adapter_rank = take(p, (size_t)limits->n_adapter * m->n_tensor, sizeof *r->adapter_rank);
     n_value = 0;
     for (uint32_t i = 0; i < list->n; i++) { /* only one program runs at a time */
         const llrt_program *const program = program_at(list, i);
@@ -463,7 +532,7 @@ static size_t lay_out_runtime(hostile_runtime *r, size_t widest, const program_l
         }
         if (at > most) most = at;
     }
-    for (size_t i = 0; i < sizeof r->row_at / sizeof r->row_at[0]; i++) {
+    for (size_t i = 0; i < HOSTILE_TEMPORARY; i++) {
         most = (most + 63) & ~(size_t)63;
         r->row_at[i] = most;
         most += (widest + HOSTILE_BLOCK_MAX) * sizeof(float);
@@ -472,6 +541,24 @@ static size_t lay_out_runtime(hostile_runtime *r, size_t widest, const program_l
     return most + widest * sizeof(uint32_t);
 }
 
+/* Device memory of a runtime, and the class it is asked for in. */
+static void measure_runtime(const hostile_model *m, const llrt_runtime_limits *limits,
+                            size_t scratch, size_t size[HOSTILE_MEMORY_COUNT])
+{
+    for (int g = 0; g < LLRT_KV_GROUP_COUNT; g++)
+        size[HOSTILE_PAGES + g] = limits->n_page[g] * m->page_bytes[g];
+    size[HOSTILE_STATES] = limits->n_state * m->state_floats * sizeof(float);
+    size[HOSTILE_ADAPTERS] =
+        (size_t)limits->n_adapter * limits->adapter_rank * m->adapter_floats * sizeof(float);
+    size[HOSTILE_SQUARES] =
+        limits->with_squares ? m->n_square * sizeof(double) + m->n_count * sizeof(uint64_t) : 0;
+    size[HOSTILE_SCRATCH] = scratch;
+}
+
+static const llrt_memory memory_kind[HOSTILE_MEMORY_COUNT] = {
+    LLRT_MEMORY_KV,      LLRT_MEMORY_KV,      LLRT_MEMORY_STATE,
+    LLRT_MEMORY_WEIGHTS, LLRT_MEMORY_SCRATCH, LLRT_MEMORY_SCRATCH};
+
 static llrt_status check_limits(const llrt_runtime_limits *limits, llrt_error *err)
 {
     if (limits->struct_size < sizeof *limits)
@@ -479,6 +566,9 @@ static llrt_status check_limits(const llrt_runtime_limits *limits, llrt_error *e
     if (!limits->n_row || !limits->n_seq)
         return hostile_violation(err, "limits: %u rows, %u sequences", limits->n_row,
                                  limits->n_seq);
+    if (limits->with_squares > 1 || (limits->n_adapter && !limits->adapter_rank))
+        return hostile_violation(err, "limits: with_squares %u, %u adapters of rank %u",
+                                 limits->with_squares, limits->n_adapter, limits->adapter_rank);
     return LLRT_OK;
 }
 
@@ -503,12 +593,14 @@ static llrt_status plan(const llrt_host *host, const llrt_model_desc *desc,
     p = (pile){NULL, 0};
     take(&p, 1, sizeof r);
     const program_list list = {desc->program, sizeof *desc->program, desc->n_program};
-    const size_t scratch = lay_out_runtime(&r, m.widest, &list, limits, &p);
+    const size_t scratch = lay_out_runtime(&r, &m, &list, limits, &p);
+    size_t bytes[HOSTILE_MEMORY_COUNT];
+    measure_runtime(&m, limits, scratch, bytes);
     memset(runtime_use->bytes, 0, sizeof runtime_use->bytes);
     runtime_use->loading_peak = runtime_use->driver_estimate = 0;
     runtime_use->bytes[LLRT_MEMORY_HOST] = p.used;
-    runtime_use->bytes[LLRT_MEMORY_KV] = hostile_region_round(limits->n_page[0] * m.page_bytes);
-    runtime_use->bytes[LLRT_MEMORY_SCRATCH] = hostile_region_round(scratch);
+    for (int i = 0; i < HOSTILE_MEMORY_COUNT; i++)
+        runtime_use->bytes[memory_kind[i]] += hostile_region_round(bytes[i]);
     return LLRT_OK;
 }
 
@@ -524,11 +616,9 @@ static void *work(void *arg)
         if (r->state != HOSTILE_QUEUED) break;
         pthread_mutex_unlock(&r->lock);
         hostile_region_open(&r->model->memory);
-        hostile_region_open(&r->pages);
-        hostile_region_open(&r->scratch);
+        for (int i = 0; i < HOSTILE_MEMORY_COUNT; i++) hostile_region_open(&r->memory[i]);
         const llrt_status status = hostile_step_run(r, &r->err);
-        hostile_region_close(&r->scratch);
-        hostile_region_close(&r->pages);
+        for (int i = 0; i < HOSTILE_MEMORY_COUNT; i++) hostile_region_close(&r->memory[i]);
         hostile_region_close(&r->model->memory);
         pthread_mutex_lock(&r->lock);
         r->status = status;
@@ -561,13 +651,20 @@ static void destroy_runtime(hostile_runtime *r)
         pthread_mutex_unlock(&r->lock);
         pthread_join(r->thread, NULL);
     }
-    hostile_region_free(host, &r->scratch);
-    hostile_region_free(host, &r->pages);
+    for (int i = 0; i < HOSTILE_MEMORY_COUNT; i++) hostile_region_free(host, &r->memory[i]);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
     r->magic = 0;
     host->free(host->ctx, r, r->host_bytes, 64, LLRT_MEMORY_HOST);
     if (atomic_fetch_sub(&m->n_runtime, 1) == 1 && atomic_load(&m->is_abandoned)) destroy_model(m);
+}
+
+static void clear_squares(hostile_runtime *r)
+{
+    hostile_region *const region = &r->memory[HOSTILE_SQUARES];
+    hostile_region_open(region);
+    if (region->size) memset(region->base, 0, region->size);
+    hostile_region_close(region);
 }
 
 static llrt_status runtime_create(void *handle, const llrt_runtime_limits *limits, void **out,
@@ -582,14 +679,14 @@ static llrt_status runtime_create(void *handle, const llrt_runtime_limits *limit
     hostile_runtime count = {0};
     pile p = {NULL, 0};
     take(&p, 1, sizeof count);
-    const size_t scratch = lay_out_runtime(&count, m->widest, &list, limits, &p);
+    const size_t scratch = lay_out_runtime(&count, m, &list, limits, &p);
     const size_t size = p.used;
     hostile_runtime *const r = host->alloc(host->ctx, size, 64, LLRT_MEMORY_HOST);
     if (!r) return hostile_fail(err, LLRT_ERR_NOMEM, "no %zu bytes for a runtime", size);
     memset(r, 0, size);
     p = (pile){(unsigned char *)r, 0};
     take(&p, 1, sizeof *r);
-    lay_out_runtime(r, m->widest, &list, limits, &p);
+    lay_out_runtime(r, m, &list, limits, &p);
     r->magic = RUNTIME_MAGIC;
     r->model = m;
     r->limits = *limits;
@@ -598,11 +695,17 @@ static llrt_status runtime_create(void *handle, const llrt_runtime_limits *limit
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
     atomic_fetch_add(&m->n_runtime, 1);
-    llrt_status status = hostile_region_create(host, &r->pages, limits->n_page[0] * m->page_bytes,
-                                               LLRT_MEMORY_KV, err);
-    const llrt_status second = hostile_region_create(host, &r->scratch, status < 0 ? 0 : scratch,
-                                                     LLRT_MEMORY_SCRATCH, err);
-    if (status == LLRT_OK) status = second;
+    for (size_t i = 0; i < (size_t)limits->n_state * m->n_state; i++)
+        r->state_position[i] = HOSTILE_STATE_POISON;
+    size_t bytes[HOSTILE_MEMORY_COUNT];
+    measure_runtime(m, limits, scratch, bytes);
+    llrt_status status = LLRT_OK;
+    for (int i = 0; i < HOSTILE_MEMORY_COUNT; i++) { /* all are made, so that all can be freed */
+        const llrt_status made = hostile_region_create(
+            host, &r->memory[i], status < 0 ? 0 : bytes[i], memory_kind[i], err);
+        if (status == LLRT_OK) status = made;
+    }
+    if (status == LLRT_OK) clear_squares(r);
     if (status == LLRT_OK) status = start_thread(r, err);
     if (status < 0) {
         destroy_runtime(r);
@@ -628,17 +731,61 @@ static void runtime_free(void *handle)
 
 float *hostile_value(const hostile_runtime *r, uint32_t program, uint32_t value)
 {
-    return (float *)(void *)(r->scratch.base + r->value_at[r->value_base[program] + value]);
+    const size_t at = r->value_at[r->value_base[program] + value];
+    return (float *)(void *)(r->memory[HOSTILE_SCRATCH].base + at);
 }
 
 float *hostile_temporary(const hostile_runtime *r, uint32_t i)
 {
-    return (float *)(void *)(r->scratch.base + r->row_at[i]);
+    return (float *)(void *)(r->memory[HOSTILE_SCRATCH].base + r->row_at[i]);
 }
 
 unsigned char *hostile_page(const hostile_runtime *r, uint32_t page, uint32_t kv)
 {
-    return r->pages.base + page * r->model->page_bytes + r->model->kv_at[kv];
+    const uint32_t group = r->model->kv[kv].group;
+    return r->memory[HOSTILE_PAGES + group].base + page * r->model->page_bytes[group] +
+           r->model->kv_at[kv];
+}
+
+uint64_t *hostile_written(const hostile_runtime *r, uint32_t page, uint32_t kv)
+{
+    const uint32_t group = r->model->kv[kv].group;
+    return &r->written[group][(size_t)page * r->model->n_slot[group] + r->model->kv_index[kv]];
+}
+
+float *hostile_state_of(const hostile_runtime *r, uint32_t slot, uint32_t state)
+{
+    const size_t at = slot * r->model->state_floats + r->model->state_at[state];
+    return (float *)(void *)r->memory[HOSTILE_STATES].base + at;
+}
+
+float *hostile_adapter_of(const hostile_runtime *r, uint32_t slot, uint32_t tensor)
+{
+    const hostile_model *const m = r->model;
+    const size_t at = slot * m->adapter_floats + m->tensor[tensor].adapter_at;
+    return (float *)(void *)r->memory[HOSTILE_ADAPTERS].base + at * r->limits.adapter_rank;
+}
+
+double *hostile_squares(const hostile_runtime *r, uint32_t tensor)
+{
+    return (double *)(void *)r->memory[HOSTILE_SQUARES].base + r->model->tensor[tensor].squares_at;
+}
+
+uint64_t *hostile_counts(const hostile_runtime *r, uint32_t tensor)
+{
+    const double *const end =
+        (const double *)(void *)r->memory[HOSTILE_SQUARES].base + r->model->n_square;
+    return (uint64_t *)(void *)end + r->model->tensor[tensor].count_at;
+}
+
+size_t hostile_k_bytes(const hostile_model *m, uint32_t kv)
+{
+    return m->kv[kv].n_head * hostile_kv_bytes(m->kv_type, m->kv[kv].k_dim);
+}
+
+size_t hostile_v_bytes(const hostile_model *m, uint32_t kv)
+{
+    return m->kv[kv].v_in_k ? 0 : m->kv[kv].n_head * hostile_kv_bytes(m->kv_type, m->kv[kv].v_dim);
 }
 
 /* ---- Steps ---- */
@@ -693,9 +840,9 @@ static llrt_status finish_step(hostile_runtime *r, llrt_error *err)
     fenv_t saved;
     fegetenv(&saved);
     fesetenv(FE_DFL_ENV);
-    hostile_region_open(&r->scratch);
+    hostile_region_open(&r->memory[HOSTILE_SCRATCH]);
     const llrt_status status = hostile_step_select(r, err);
-    hostile_region_close(&r->scratch);
+    hostile_region_close(&r->memory[HOSTILE_SCRATCH]);
     fesetenv(&saved);
     return status;
 }
@@ -723,7 +870,7 @@ static llrt_status step_wait(void *handle, llrt_error *err)
 }
 
 /* Entry of the calls that are legal between steps only. Pair with leave. */
-static hostile_runtime *enter_between(void *handle, llrt_error *err)
+hostile_runtime *hostile_enter_between(void *handle, llrt_error *err)
 {
     hostile_runtime *const r = as_runtime(handle, err);
     if (!r || !enter(&r->n_inside, err)) return NULL;
@@ -734,6 +881,11 @@ static hostile_runtime *enter_between(void *handle, llrt_error *err)
     leave(&r->n_inside);
     hostile_violation(err, "a call that is legal between steps only came with a step in flight");
     return NULL;
+}
+
+void hostile_leave(hostile_runtime *r)
+{
+    leave(&r->n_inside);
 }
 
 static llrt_status read_value(hostile_runtime *r, uint32_t value, uint32_t row_begin,
@@ -748,115 +900,19 @@ static llrt_status read_value(hostile_runtime *r, uint32_t value, uint32_t row_b
     if (row_begin > rows || n_row > rows - row_begin)
         return hostile_violation(err, "rows %u + %u of %u", row_begin, n_row, rows);
     const size_t width = hostile_width(&p->value[value]);
-    hostile_region_open(&r->scratch);
+    hostile_region_open(&r->memory[HOSTILE_SCRATCH]);
     memcpy(to, hostile_value(r, r->done_program, value) + row_begin * width,
            n_row * width * sizeof(float));
-    hostile_region_close(&r->scratch);
+    hostile_region_close(&r->memory[HOSTILE_SCRATCH]);
     return LLRT_OK;
 }
 
 static llrt_status value_read(void *handle, uint32_t value, uint32_t row_begin, uint32_t n_row,
                               float *to, llrt_error *err)
 {
-    hostile_runtime *const r = enter_between(handle, err);
+    hostile_runtime *const r = hostile_enter_between(handle, err);
     if (!r) return LLRT_ERR_INTERNAL;
     const llrt_status status = read_value(r, value, row_begin, n_row, to, err);
-    leave(&r->n_inside);
-    return status;
-}
-
-/* ---- Pages ---- */
-
-static uint64_t first_bits(uint32_t n)
-{
-    return n >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
-}
-
-static llrt_status check_page(const hostile_runtime *r, uint32_t page, uint32_t n_tok, bool is_read,
-                              llrt_error *err)
-{
-    if (page >= r->limits.n_page[0])
-        return hostile_violation(err, "page %u of %u", page, r->limits.n_page[0]);
-    if (n_tok > LLRT_PAGE_TOK) return hostile_violation(err, "%u positions of a page", n_tok);
-    if (is_read && (r->written[page] & first_bits(n_tok)) != first_bits(n_tok))
-        return hostile_violation(err, "page %u: not all of its first %u positions are written",
-                                 page, n_tok);
-    return LLRT_OK;
-}
-
-static llrt_status page_copy(void *handle, uint32_t group, uint32_t to, uint32_t from,
-                             uint32_t n_tok, llrt_error *err)
-{
-    hostile_runtime *const r = enter_between(handle, err);
-    if (!r) return LLRT_ERR_INTERNAL;
-    llrt_status status = check_page(r, from, n_tok, true, err);
-    if (status == LLRT_OK) status = check_page(r, to, n_tok, false, err);
-    if (status == LLRT_OK && to == from) status = hostile_violation(err, "page_copy onto itself");
-    if (status == LLRT_OK) {
-        const hostile_model *const m = r->model;
-        hostile_region_open(&r->pages);
-        hostile_poison(r->pages.base + to * m->page_bytes, m->page_bytes);
-        for (uint32_t i = 0; i < m->n_kv; i++) {
-            const size_t k = m->kv[i].n_head * hostile_kv_bytes(m->kv_type, m->kv[i].k_dim);
-            const size_t v = m->kv[i].n_head * hostile_kv_bytes(m->kv_type, m->kv[i].v_dim);
-            memcpy(hostile_page(r, to, i), hostile_page(r, from, i), n_tok * k);
-            memcpy(hostile_page(r, to, i) + LLRT_PAGE_TOK * k,
-                   hostile_page(r, from, i) + LLRT_PAGE_TOK * k, n_tok * v);
-        }
-        hostile_region_close(&r->pages);
-        r->written[to] = first_bits(n_tok);
-    }
-    leave(&r->n_inside);
-    return status;
-}
-
-/* Moves the canonical form between a page and host memory; one of `out`, `in` is NULL. */
-static llrt_status move_page(hostile_runtime *r, uint32_t page, uint32_t n_tok, unsigned char *out,
-                             const unsigned char *in, size_t size)
-{
-    const hostile_model *const m = r->model;
-    size_t at = 0;
-    hostile_region_open(&r->pages);
-    if (in) hostile_poison(r->pages.base + page * m->page_bytes, m->page_bytes);
-    for (uint32_t i = 0; i < 2 * m->n_kv && at <= size; i++) {
-        const llrt_kv_desc *const kv = &m->kv[i / 2];
-        const size_t k = kv->n_head * hostile_kv_bytes(m->kv_type, kv->k_dim);
-        const size_t v = kv->n_head * hostile_kv_bytes(m->kv_type, kv->v_dim);
-        const size_t n = n_tok * (i % 2 ? v : k);
-        unsigned char *const p = hostile_page(r, page, i / 2) + (i % 2 ? LLRT_PAGE_TOK * k : 0);
-        if (n > size - at) {
-            at = size + 1;
-            break;
-        }
-        if (out) memcpy(out + at, p, n);
-        if (in) memcpy(p, in + at, n);
-        at += n;
-    }
-    hostile_region_close(&r->pages);
-    if (in) r->written[page] = at == size ? first_bits(n_tok) : 0;
-    return at == size || (out && at < size) ? LLRT_OK : LLRT_ERR_ARGUMENT;
-}
-
-static llrt_status page_read(void *handle, uint32_t group, uint32_t page, uint32_t n_tok, void *to,
-                             size_t size, llrt_error *err)
-{
-    hostile_runtime *const r = enter_between(handle, err);
-    if (!r) return LLRT_ERR_INTERNAL;
-    llrt_status status = check_page(r, page, n_tok, true, err);
-    if (status == LLRT_OK && move_page(r, page, n_tok, to, NULL, size) < 0)
-        status = hostile_violation(err, "page_read of %u positions into %zu bytes", n_tok, size);
-    leave(&r->n_inside);
-    return status;
-}
-
-static llrt_status page_write(void *handle, uint32_t group, uint32_t page, uint32_t n_tok,
-                              const void *from, size_t size, llrt_error *err)
-{
-    hostile_runtime *const r = enter_between(handle, err);
-    if (!r) return LLRT_ERR_INTERNAL;
-    llrt_status status = check_page(r, page, n_tok, false, err);
-    if (status == LLRT_OK && move_page(r, page, n_tok, NULL, from, size) < 0)
-        status = hostile_violation(err, "page_write of %u positions from %zu bytes", n_tok, size);
     leave(&r->n_inside);
     return status;
 }
@@ -883,9 +939,14 @@ LLRT_API llrt_status llrt_backend_entry(uint32_t version, llrt_backend *table, l
         .step_submit = step_submit,
         .step_wait = step_wait,
         .value_read = value_read,
-        .page_copy = page_copy,
-        .page_read = page_read,
-        .page_write = page_write,
+        .page_copy = hostile_page_copy,
+        .page_read = hostile_page_read,
+        .page_write = hostile_page_write,
+        .state_read = hostile_state_read,
+        .state_write = hostile_state_write,
+        .adapter_put = hostile_adapter_put,
+        .squares_read = hostile_squares_read,
+        .squares_reset = hostile_squares_reset,
     };
     if (version < LLRT_BACKEND_VERSION)
         return hostile_fail(err, LLRT_ERR_VERSION, "table version %u is too old", version);

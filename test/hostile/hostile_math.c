@@ -110,6 +110,33 @@ float hostile_activate(llrt_activation act, float x)
     }
 }
 
+/* log(1 + exp(x)) = max(x, 0) + log1p(e), e = exp(-|x|), log1p(e) = 2 atanh(e / (2 + e)). */
+float hostile_softplus(float x)
+{
+    static const float c[] = {2.0f,
+                              (float)(2.0 / 3),
+                              (float)(2.0 / 5),
+                              (float)(2.0 / 7),
+                              (float)(2.0 / 9),
+                              (float)(2.0 / 11),
+                              (float)(2.0 / 13),
+                              (float)(2.0 / 15)};
+    const float e = hostile_exp(-fabsf(x)), s = e / (2.0f + e);
+    const float r = s * polynomial(c, 8, s * s);
+    return x != x ? x : (x > 0.0f ? x : 0.0f) + r;
+}
+
+float hostile_glu(llrt_activation act, float limit, float offset, float a, float b)
+{
+    if (limit > 0.0f) {
+        if (a > limit) a = limit;
+        if (b > limit) b = limit;
+        if (b < -limit) b = -limit;
+    }
+    if (offset != 0.0f) b += offset;
+    return hostile_activate(act, a) * b;
+}
+
 /* Sum of 16 lanes: i with i + 8, then 4, 2, 1 apart. */
 static float sum_lanes(float *lane)
 {
@@ -173,15 +200,18 @@ static void compute_sincos(double angle, double *sine, double *cosine)
     *cosine = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
 }
 
-void hostile_rope(const llrt_op *op, const float *x, float *out, size_t width, int32_t position)
+void hostile_rope(const llrt_op *op, const float *x, float *out, size_t width,
+                  const int32_t *position)
 {
+    const uint8_t *const axis = op->u.rope.axis;
     const uint32_t half = op->u.rope.n_rot / 2;
     for (size_t i = op->u.rope.n_rot; i < width; i++) out[i] = x[i];
     for (uint32_t i = 0; i < half; i++) {
         const bool is_adjacent = op->u.rope.pairs == LLRT_ROPE_ADJACENT;
         const uint32_t a = is_adjacent ? 2 * i : i, b = is_adjacent ? 2 * i + 1 : i + half;
         double s, c;
-        compute_sincos((double)position * (double)op->u.rope.inv_freq[i], &s, &c);
+        compute_sincos((double)position[axis ? axis[i] : 0] * (double)op->u.rope.inv_freq[i], &s,
+                       &c);
         const float sine = (float)(s * (double)op->u.rope.magnitude);
         const float cosine = (float)(c * (double)op->u.rope.magnitude);
         const float xa = x[a], xb = x[b];
@@ -242,6 +272,7 @@ void hostile_attention_tile(hostile_attention *a)
         hostile_kv_load(a->kv_type, a->k + j * a->k_stride, a->row, a->k_dim);
         score[j] = hostile_dot(a->row, a->q, a->k_dim) * a->op->u.attention.scale;
         if (cap > 0) score[j] = cap * hostile_tanh(score[j] / cap);
+        if (a->slope) score[j] = fmaf(*a->slope, (float)(a->distance + (int32_t)j), score[j]);
         if (score[j] > max) max = score[j];
     }
     for (size_t i = 0; i < a->v_dim; i++) a->tile[i] = 0;
@@ -268,7 +299,12 @@ void hostile_attention_tile(hostile_attention *a)
 
 void hostile_attention_end(hostile_attention *a)
 {
-    const float scale = 1.0f / a->sum;
+    float scale = 1.0f / a->sum;
+    if (a->sink) { /* one more score, without a value */
+        const float max = *a->sink > a->max ? *a->sink : a->max;
+        const float left = hostile_exp(a->max - max), right = hostile_exp(*a->sink - max);
+        scale = left / fmaf(a->sum, left, right);
+    }
     for (size_t i = 0; i < a->v_dim; i++) a->out[i] *= scale;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Steps of the hostile test backend: the checks of what a step borrows, the operators one by one
- * in the order of the program, selection.
+ * Steps of the hostile test backend: the checks of what a step borrows, the program from its first
+ * operator to its last, selection.
  *
  * Runs on the runtime's own thread with all regions open. Every value is filled with NaN before the
  * first operator, so that a row nobody computed shows up in the result. Rows are computed one after the other;
@@ -11,14 +11,6 @@
 
 #include <math.h>
 #include <string.h>
-
-typedef struct run {
-    hostile_runtime *r;
-    const hostile_model *m;
-    const llrt_program *p;
-    const llrt_step_desc *s;
-    llrt_error *err;
-} run;
 
 /* ---- What a step borrows ---- */
 
@@ -53,8 +45,16 @@ uint64_t hostile_step_checksum(const hostile_runtime *r)
     if (s->embedding)
         h = mix(h, s->embedding, embedded_rows(s) * embedding_width(p) * sizeof(float));
     h = mix(h, s->seq, s->n_seq * sizeof *s->seq);
-    for (uint32_t i = 0; i < s->n_seq; i++)
-        h = mix(h, s->seq[i].page[0], s->seq[i].n_page * sizeof(uint32_t));
+    for (uint32_t i = 0; i < s->n_seq; i++) {
+        const llrt_step_seq *const q = &s->seq[i];
+        for (int g = 0; g < LLRT_KV_GROUP_COUNT; g++)
+            h = mix(h, q->page[g], q->n_page * sizeof(uint32_t));
+        h = mix(h, q->state_at, q->n_page * sizeof *q->state_at);
+        h = mix(h, q->adapter, q->n_adapter * sizeof *q->adapter);
+        h = mix(h, q->adapter_scale, q->n_adapter * sizeof *q->adapter_scale);
+    }
+    h = mix(h, s->position, 3 * (size_t)s->n_row * sizeof *s->position);
+    h = mix(h, s->token_type, s->n_row * sizeof *s->token_type);
     h = mix(h, s->out_row, s->n_out * sizeof *s->out_row);
     for (uint32_t i = 0; i < p->n_input; i++)
         h = mix(h, s->input[i], s->n_row * hostile_width(&p->value[p->input[i]]) * sizeof(float));
@@ -71,85 +71,312 @@ uint64_t hostile_step_checksum(const hostile_runtime *r)
     return h;
 }
 
-/* Pages that a sequence writes to must be in no other list of the step, and only once in its own. */
-static llrt_status check_exclusive(const run *x, uint32_t i_seq, uint32_t i_page)
+/* ---- Pages ---- */
+
+static bool is_attention(const llrt_op *op)
 {
-    const uint32_t page = x->s->seq[i_seq].page[0][i_page];
-    for (uint32_t i = 0; i < x->s->n_seq; i++)
-        for (uint32_t j = 0; j < x->s->seq[i].n_page; j++)
-            if (x->s->seq[i].page[0][j] == page && (i != i_seq || j != i_page))
+    return op->kind == LLRT_OP_ATTENTION;
+}
+
+/* The first position before `begin` that an attention reads. */
+static uint32_t reach_of(const llrt_op *op, uint32_t begin)
+{
+    const uint32_t window = op->u.attention.window;
+    return window && begin + 1 > window ? begin + 1 - window : 0;
+}
+
+/* The first position that the program needs of a group; false: it has no slot of the group. */
+static bool find_reach(const hostile_run *x, const llrt_step_seq *q, uint32_t group,
+                       uint32_t *reach)
+{
+    bool is_used = false;
+    *reach = (uint32_t)q->pos_begin;
+    for (uint32_t i = 0; i < x->p->n_op; i++) {
+        const llrt_op *const op = &x->p->op[i];
+        if (!is_attention(op) || x->m->kv[op->u.attention.kv].group != group) continue;
+        const uint32_t first = reach_of(op, (uint32_t)q->pos_begin);
+        if (first < *reach) *reach = first;
+        is_used = true;
+    }
+    if (group == LLRT_KV_GROUP_FULL) *reach = 0;
+    return is_used;
+}
+
+/* Pages that a sequence writes to must be in no other list of the step, and only once in its own. */
+static llrt_status check_exclusive(const hostile_run *x, uint32_t group, uint32_t i_seq,
+                                   uint32_t i_page)
+{
+    const uint32_t page = x->s->seq[i_seq].page[group][i_page];
+    for (uint32_t i = 0; i < x->s->n_seq; i++) {
+        const llrt_step_seq *const q = &x->s->seq[i];
+        for (uint32_t j = 0; q->page[group] && j < q->n_page; j++)
+            if (q->page[group][j] == page && (i != i_seq || j != i_page))
                 return hostile_violation(x->err, "page %u is written to and shared", page);
+    }
     return LLRT_OK;
 }
 
-static llrt_status check_pages(const run *x, uint32_t i_seq)
+/* The table of one group: long enough, pages in range, LLRT_NONE only before the window. */
+static llrt_status check_table(const hostile_run *x, uint32_t i_seq, uint32_t group)
 {
     const llrt_step_seq *const q = &x->s->seq[i_seq];
     const uint32_t begin = (uint32_t)q->pos_begin, end = begin + q->n_row;
     const uint32_t n_page = (end + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK;
-    if (x->m->n_kv == 0) return LLRT_OK;
-    if (!q->page[0] || q->n_page < n_page)
+    const uint32_t *const page = q->page[group];
+    const uint32_t limit = x->r->limits.n_page[group];
+    uint32_t reach;
+    const bool is_used = find_reach(x, q, group, &reach);
+    if (x->m->n_slot[group] == 0 || (!page && !is_used)) return LLRT_OK;
+    if (!page || q->n_page < n_page)
         return hostile_violation(x->err, "sequence %u: %u pages for %u positions", i_seq, q->n_page,
                                  end);
-    for (uint32_t i = 0; i < q->n_page; i++)
-        if (q->page[0][i] >= x->r->limits.n_page[0])
-            return hostile_violation(x->err, "sequence %u: page %u of %u", i_seq, q->page[0][i],
-                                     x->r->limits.n_page[0]);
-    for (uint32_t i = begin / LLRT_PAGE_TOK; i < n_page; i++)
-        HOSTILE_TRY(check_exclusive(x, i_seq, i));
+    for (uint32_t i = 0; i < q->n_page; i++) {
+        if (page[i] == LLRT_NONE && (i + 1) * LLRT_PAGE_TOK <= reach) continue;
+        if (page[i] == LLRT_NONE && !is_used) continue;
+        if (page[i] == LLRT_NONE)
+            return hostile_violation(x->err, "sequence %u: no page %u of group %u", i_seq, i,
+                                     group);
+        if (page[i] >= limit)
+            return hostile_violation(x->err, "sequence %u: page %u of %u", i_seq, page[i], limit);
+    }
+    for (uint32_t i = begin / LLRT_PAGE_TOK; is_used && i < n_page; i++)
+        HOSTILE_TRY(check_exclusive(x, group, i_seq, i));
     return LLRT_OK;
 }
 
-/* Positions before the step must have been written; a window of every attention allows holes before it. */
-static llrt_status check_history(const run *x, uint32_t i_seq)
+/*
+ * Every position that an attention reads from before the step must have been written in its slot; where all are
+ * kept, all of them.
+ */
+static llrt_status check_history(const hostile_run *x, uint32_t i_seq)
 {
     const llrt_step_seq *const q = &x->s->seq[i_seq];
-    uint32_t from = (uint32_t)q->pos_begin;
     for (uint32_t i = 0; i < x->p->n_op; i++) {
         const llrt_op *const op = &x->p->op[i];
-        if (op->kind != LLRT_OP_ATTENTION) continue;
-        const uint32_t window = op->u.attention.window;
-        const uint32_t first =
-            window && (uint32_t)q->pos_begin + 1 > window ? (uint32_t)q->pos_begin + 1 - window : 0;
-        if (first < from) from = first;
+        if (!is_attention(op)) continue;
+        const uint32_t kv = op->u.attention.kv, group = x->m->kv[kv].group;
+        uint32_t p = group == LLRT_KV_GROUP_FULL ? 0 : reach_of(op, (uint32_t)q->pos_begin);
+        for (; p < (uint32_t)q->pos_begin; p++) {
+            const uint32_t page = q->page[group][p / LLRT_PAGE_TOK];
+            if (!(*hostile_written(x->r, page, kv) >> (p % LLRT_PAGE_TOK) & 1))
+                return hostile_violation(x->err, "sequence %u: position %u is not in page %u",
+                                         i_seq, p, page);
+        }
     }
-    for (uint32_t p = from; p < (uint32_t)q->pos_begin; p++)
-        if (!(x->r->written[q->page[0][p / LLRT_PAGE_TOK]] >> (p % LLRT_PAGE_TOK) & 1))
-            return hostile_violation(x->err, "sequence %u: position %u is not in page %u", i_seq, p,
-                                     q->page[0][p / LLRT_PAGE_TOK]);
     return LLRT_OK;
 }
 
-/* What is at and after the step's positions belongs to a past that was cut off: it becomes poison. */
-static void clear_positions(const run *x, const llrt_step_seq *q)
+/*
+ * What is at and after the step's positions belongs to a past that was cut off: in the slots of this program it becomes
+ * poison.
+ */
+static void clear_positions(const hostile_run *x, const llrt_step_seq *q)
 {
-    const hostile_model *const m = x->m;
-    for (uint32_t p = (uint32_t)q->pos_begin, n = LLRT_PAGE_TOK - p % LLRT_PAGE_TOK, i;
-         m->n_kv && p < (uint32_t)q->pos_begin + q->n_row; p += n, n = LLRT_PAGE_TOK) {
-        const uint32_t page = q->page[0][p / LLRT_PAGE_TOK], at = p % LLRT_PAGE_TOK;
-        x->r->written[page] &= ((uint64_t)1 << at) - 1;
-        for (i = 0; i < m->n_kv; i++) {
-            const size_t k = m->kv[i].n_head * hostile_kv_bytes(m->kv_type, m->kv[i].k_dim);
-            const size_t v = m->kv[i].n_head * hostile_kv_bytes(m->kv_type, m->kv[i].v_dim);
-            unsigned char *const base = hostile_page(x->r, page, i);
+    for (uint32_t o = 0; o < x->p->n_op; o++) {
+        if (!is_attention(&x->p->op[o])) continue;
+        const uint32_t kv = x->p->op[o].u.attention.kv, group = x->m->kv[kv].group;
+        const size_t k = hostile_k_bytes(x->m, kv), v = hostile_v_bytes(x->m, kv);
+        uint32_t p = (uint32_t)q->pos_begin;
+        while (p < (uint32_t)q->pos_begin + q->n_row) {
+            const uint32_t page = q->page[group][p / LLRT_PAGE_TOK], at = p % LLRT_PAGE_TOK;
+            unsigned char *const base = hostile_page(x->r, page, kv);
+            *hostile_written(x->r, page, kv) &= ((uint64_t)1 << at) - 1;
             hostile_poison(base + at * k, (LLRT_PAGE_TOK - at) * k);
             hostile_poison(base + LLRT_PAGE_TOK * k + at * v, (LLRT_PAGE_TOK - at) * v);
+            p += LLRT_PAGE_TOK - at;
         }
     }
 }
 
-static void mark_positions(const run *x, const llrt_step_seq *q)
+static void mark_positions(const hostile_run *x, const llrt_step_seq *q)
 {
-    for (uint32_t p = (uint32_t)q->pos_begin; x->m->n_kv && p < (uint32_t)q->pos_begin + q->n_row;
-         p++)
-        x->r->written[q->page[0][p / LLRT_PAGE_TOK]] |= (uint64_t)1 << (p % LLRT_PAGE_TOK);
+    for (uint32_t o = 0; o < x->p->n_op; o++) {
+        if (!is_attention(&x->p->op[o])) continue;
+        const uint32_t kv = x->p->op[o].u.attention.kv;
+        const uint32_t *const page = q->page[x->m->kv[kv].group];
+        for (uint32_t i = 0; i < q->n_row; i++) {
+            const uint32_t p = (uint32_t)q->pos_begin + i;
+            *hostile_written(x->r, page[p / LLRT_PAGE_TOK], kv) |= (uint64_t)1
+                                                                   << (p % LLRT_PAGE_TOK);
+        }
+    }
 }
 
-static llrt_status check_tokens(const run *x)
+/* ---- States ---- */
+
+static bool has_state(const llrt_op *op)
+{
+    return op->kind == LLRT_OP_SHORT_CONV || op->kind == LLRT_OP_GATED_DELTA ||
+           op->kind == LLRT_OP_SSM_SCAN;
+}
+
+static uint32_t state_of(const llrt_op *op)
+{
+    return op->kind == LLRT_OP_SHORT_CONV ? op->u.conv.state : op->u.scan.state;
+}
+
+static bool has_states(const hostile_run *x)
+{
+    for (uint32_t i = 0; i < x->p->n_op; i++)
+        if (has_state(&x->p->op[i])) return true;
+    return false;
+}
+
+/*
+ * The slots a sequence writes: number 0 is where it ends, the others are its page ends from the first one on.
+ * false: there is no number `i`. *position is that of the token after; *slot may be LLRT_NONE.
+ */
+static bool output_slot(const llrt_step_seq *q, uint32_t i, uint32_t *slot, uint32_t *position)
+{
+    *position = (uint32_t)q->pos_begin + q->n_row;
+    *slot = q->state_out;
+    if (i == 0) return true;
+    const uint32_t page = (uint32_t)q->pos_begin / LLRT_PAGE_TOK + i - 1;
+    if (!q->state_at || (page + 1) * LLRT_PAGE_TOK > *position) return false;
+    *position = (page + 1) * LLRT_PAGE_TOK;
+    *slot = page < q->n_page ? q->state_at[page] : LLRT_NONE;
+    return true;
+}
+
+static llrt_status check_state_in(const hostile_run *x, uint32_t i_seq)
+{
+    const llrt_step_seq *const q = &x->s->seq[i_seq];
+    if (q->state_in == LLRT_NONE) {
+        if (q->pos_begin == 0) return LLRT_OK;
+        return hostile_violation(x->err, "sequence %u: position %d without a state", i_seq,
+                                 q->pos_begin);
+    }
+    if (q->state_in >= x->r->limits.n_state)
+        return hostile_violation(x->err, "sequence %u: state slot %u of %u", i_seq, q->state_in,
+                                 x->r->limits.n_state);
+    for (uint32_t i = 0; i < x->p->n_op; i++) {
+        if (!has_state(&x->p->op[i])) continue;
+        const int32_t position =
+            x->r->state_position[q->state_in * x->m->n_state + state_of(&x->p->op[i])];
+        if (position == HOSTILE_STATE_POISON)
+            return hostile_violation(x->err, "sequence %u: state slot %u was not written", i_seq,
+                                     q->state_in);
+        if (position != HOSTILE_STATE_ANY && position != q->pos_begin)
+            return hostile_violation(x->err, "sequence %u: state slot %u is of position %d, not %d",
+                                     i_seq, q->state_in, position, q->pos_begin);
+    }
+    return LLRT_OK;
+}
+
+/* A slot that is written is no sequence's state before the step, and nobody else writes it. */
+static llrt_status check_output_slot(const hostile_run *x, uint32_t i_seq, uint32_t i_output)
+{
+    const llrt_step_seq *const q = &x->s->seq[i_seq];
+    uint32_t slot, position, other, at;
+    output_slot(q, i_output, &slot, &position);
+    if (slot == LLRT_NONE && i_output) return LLRT_OK;
+    if (slot >= x->r->limits.n_state)
+        return hostile_violation(x->err, "sequence %u: state slot %u of %u", i_seq, slot,
+                                 x->r->limits.n_state);
+    for (uint32_t i = 0; i < x->s->n_seq; i++) {
+        if (x->s->seq[i].state_in == slot)
+            return hostile_violation(x->err, "state slot %u is read and written", slot);
+        for (uint32_t j = 0; output_slot(&x->s->seq[i], j, &other, &at); j++) {
+            const bool is_same_state = i == i_seq && at == position;
+            if (other == slot && !is_same_state)
+                return hostile_violation(x->err, "state slot %u is written twice", slot);
+        }
+    }
+    return LLRT_OK;
+}
+
+static llrt_status check_states(const hostile_run *x)
+{
+    uint32_t slot, position;
+    if (!has_states(x)) return LLRT_OK;
+    for (uint32_t i = 0; i < x->s->n_seq; i++) {
+        const llrt_step_seq *const q = &x->s->seq[i];
+        const uint32_t end = (uint32_t)q->pos_begin + q->n_row;
+        HOSTILE_TRY(check_state_in(x, i));
+        if (q->state_at && q->n_page < (end + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK)
+            return hostile_violation(x->err, "sequence %u: %u pages for %u positions", i, q->n_page,
+                                     end);
+        for (uint32_t j = 0; output_slot(q, j, &slot, &position); j++)
+            HOSTILE_TRY(check_output_slot(x, i, j));
+    }
+    return LLRT_OK;
+}
+
+/* What is in the slots that the step writes is lost at its beginning, and again when it fails. */
+static void poison_states(const hostile_run *x)
+{
+    uint32_t slot, position;
+    for (uint32_t i = 0; i < x->s->n_seq && has_states(x); i++)
+        for (uint32_t j = 0; output_slot(&x->s->seq[i], j, &slot, &position); j++) {
+            if (slot == LLRT_NONE) continue;
+            hostile_poison(hostile_state_of(x->r, slot, 0), x->m->state_floats * sizeof(float));
+            for (uint32_t k = 0; k < x->m->n_state; k++)
+                x->r->state_position[slot * x->m->n_state + k] = HOSTILE_STATE_POISON;
+        }
+}
+
+static void mark_states(const hostile_run *x, const llrt_step_seq *q)
+{
+    uint32_t slot, position;
+    for (uint32_t i = 0; i < x->p->n_op; i++) {
+        if (!has_state(&x->p->op[i])) continue;
+        const uint32_t state = state_of(&x->p->op[i]);
+        for (uint32_t j = 0; output_slot(q, j, &slot, &position); j++)
+            if (slot != LLRT_NONE)
+                x->r->state_position[slot * x->m->n_state + state] = (int32_t)position;
+    }
+}
+
+/* ---- Everything ---- */
+
+static llrt_status check_adapters(const hostile_run *x, uint32_t i_seq)
+{
+    const llrt_step_seq *const q = &x->s->seq[i_seq];
+    if (q->n_adapter && (!q->adapter || !q->adapter_scale))
+        return hostile_violation(x->err, "sequence %u: adapters are missing", i_seq);
+    for (uint32_t i = 0; i < q->n_adapter; i++) {
+        if (q->adapter[i] >= x->r->limits.n_adapter)
+            return hostile_violation(x->err, "sequence %u: adapter slot %u of %u", i_seq,
+                                     q->adapter[i], x->r->limits.n_adapter);
+        for (uint32_t j = 0; j < i; j++)
+            if (q->adapter[j] == q->adapter[i])
+                return hostile_violation(x->err, "sequence %u: adapter slot %u twice", i_seq,
+                                         q->adapter[i]);
+    }
+    return LLRT_OK;
+}
+
+/* What a program with such an operator asks of a sequence. */
+static llrt_status check_mask(const hostile_run *x, uint32_t i_seq)
+{
+    const llrt_step_seq *const q = &x->s->seq[i_seq];
+    if (q->flags & ~(llrt_seq_flags)LLRT_SEQ_BIDIRECTIONAL)
+        return hostile_violation(x->err, "sequence %u: flags %u", i_seq, q->flags);
+    for (uint32_t i = 0; i < x->p->n_op; i++)
+        if (is_attention(&x->p->op[i]) && x->p->op[i].u.attention.mask == LLRT_MASK_FULL &&
+            q->pos_begin != 0)
+            return hostile_fail(x->err, LLRT_ERR_ARGUMENT,
+                                "sequence %u: a whole sequence begins at position 0, not %d", i_seq,
+                                q->pos_begin);
+    return LLRT_OK;
+}
+
+static llrt_status check_types(const hostile_run *x, const llrt_op *op)
+{
+    const uint64_t n_type = x->m->tensor[op->weight[0]].n_row;
+    for (uint32_t t = 0; x->s->token_type && t < x->s->n_row; t++)
+        if (x->s->token_type[t] >= n_type)
+            return hostile_violation(x->err, "token type %u of %llu in row %u", x->s->token_type[t],
+                                     (unsigned long long)n_type, t);
+    return LLRT_OK;
+}
+
+static llrt_status check_tokens(const hostile_run *x)
 {
     const llrt_step_desc *const s = x->s;
     for (uint32_t i = 0; i < x->p->n_op; i++) {
         const llrt_op *const op = &x->p->op[i];
+        if (op->kind == LLRT_OP_TOKEN_TYPE) HOSTILE_TRY(check_types(x, op));
         if (op->kind != LLRT_OP_EMBED) continue;
         if (!s->token) return hostile_violation(x->err, "no tokens");
         const uint64_t n_vocab = x->m->tensor[op->weight[0]].n_row;
@@ -163,7 +390,7 @@ static llrt_status check_tokens(const run *x)
     return LLRT_OK;
 }
 
-static llrt_status check_borrowed(const run *x)
+static llrt_status check_borrowed(const hostile_run *x)
 {
     const llrt_step_desc *const s = x->s;
     uint32_t row = 0;
@@ -175,298 +402,54 @@ static llrt_status check_borrowed(const run *x)
         if (q->pos_begin < 0 || q->n_row > (uint32_t)(INT32_MAX - q->pos_begin))
             return hostile_violation(x->err, "sequence %u: position %d", i, q->pos_begin);
         row += q->n_row;
-        HOSTILE_TRY(check_pages(x, i));
+        HOSTILE_TRY(check_mask(x, i));
+        for (uint32_t g = 0; g < LLRT_KV_GROUP_COUNT; g++) HOSTILE_TRY(check_table(x, i, g));
+        HOSTILE_TRY(check_adapters(x, i));
     }
     if (row != s->n_row) return hostile_violation(x->err, "%u of %u rows covered", row, s->n_row);
-    for (uint32_t i = 0; i < s->n_seq; i++)
-        if (x->m->n_kv) HOSTILE_TRY(check_history(x, i));
+    for (uint32_t i = 0; i < s->n_seq; i++) HOSTILE_TRY(check_history(x, i));
+    HOSTILE_TRY(check_states(x));
     for (uint32_t i = 0; i < s->n_out; i++)
         if (s->out_row[i] >= s->n_row || (i && s->out_row[i] <= s->out_row[i - 1]))
             return hostile_violation(x->err, "wanted row %u is %u", i, s->out_row[i]);
     return check_tokens(x);
 }
 
-/* ---- Operators ---- */
+/* ---- Execution ---- */
 
-static bool is_cancelled(const run *x)
+static llrt_status run_program(const hostile_run *x)
 {
-    return x->s->poll_cancel && x->s->poll_cancel(x->s->poll_ctx) != 0;
-}
-
-static size_t rows_of(const run *x, uint32_t value)
-{
-    return x->p->value[value].rows == LLRT_ROWS_OUT ? x->s->n_out : x->s->n_row;
-}
-
-static float *row_of(const run *x, uint32_t value, size_t row)
-{
-    return hostile_value(x->r, x->s->program, value) + row * hostile_width(&x->p->value[value]);
-}
-
-static int32_t position_of(const run *x, size_t row)
-{
-    for (uint32_t i = 0; i < x->s->n_seq; i++) {
-        const llrt_step_seq *const q = &x->s->seq[i];
-        if (row < (size_t)q->row_begin + q->n_row)
-            return q->pos_begin + (int32_t)(row - q->row_begin);
+    for (uint32_t i = 0; i < x->p->n_input; i++) {
+        const uint32_t value = x->p->input[i];
+        memcpy(hostile_value(x->r, x->s->program, value), x->s->input[i],
+               x->s->n_row * hostile_width(&x->p->value[value]) * sizeof(float));
     }
-    return 0;
-}
-
-static void run_embed(const run *x, const llrt_op *op)
-{
-    const size_t n = hostile_width(&x->p->value[op->out]);
-    const float *given = x->s->embedding;
-    for (size_t i = 0; i < x->s->n_row; i++) {
-        float *const out = row_of(x, op->out, i);
-        if (x->s->token[i] < 0) {
-            memcpy(out, given, n * sizeof *out);
-            given += n;
-            continue;
-        }
-        hostile_tensor_row(x->m, op->weight[0], (uint64_t)x->s->token[i], out);
-        for (size_t j = 0; j < n; j++) out[j] *= op->u.scale.factor;
-    }
-}
-
-static llrt_status run_position(const run *x, const llrt_op *op)
-{
-    const size_t n = hostile_width(&x->p->value[op->out]);
-    float *const w = hostile_temporary(x->r, 0);
-    for (size_t i = 0; i < x->s->n_row; i++) {
-        const int64_t p = (int64_t)position_of(x, i) + op->u.position.offset;
-        if (p < 0 || (uint64_t)p >= x->m->tensor[op->weight[0]].n_row)
-            return hostile_violation(x->err, "position %lld of the learned ones", (long long)p);
-        hostile_tensor_row(x->m, op->weight[0], (uint64_t)p, w);
-        const float *const in = row_of(x, op->in[0], i);
-        for (size_t j = 0; j < n; j++) row_of(x, op->out, i)[j] = in[j] + w[j];
+    for (uint32_t i = 0; i < x->p->n_op; i++) {
+        const llrt_status status =
+            hostile_is_cancelled(x) ? LLRT_ERR_CANCELLED : hostile_op_run(x, &x->p->op[i]);
+        if (status == LLRT_ERR_CANCELLED)
+            return hostile_fail(x->err, status, "the step was cancelled");
+        if (status < 0) return status;
     }
     return LLRT_OK;
-}
-
-/* GATHER, SLICE, CONCAT */
-static void run_move(const run *x, const llrt_op *op)
-{
-    const size_t n = hostile_width(&x->p->value[op->out]);
-    for (size_t i = 0; i < rows_of(x, op->out); i++) {
-        float *out = row_of(x, op->out, i);
-        if (op->kind == LLRT_OP_GATHER) {
-            memcpy(out, row_of(x, op->in[0], x->s->out_row[i]), n * sizeof *out);
-        } else if (op->kind == LLRT_OP_SLICE) {
-            memcpy(out, row_of(x, op->in[0], i) + op->u.slice.begin, n * sizeof *out);
-        } else {
-            for (uint32_t j = 0; j < op->n_in; j++) {
-                const size_t part = hostile_width(&x->p->value[op->in[j]]);
-                memcpy(out, row_of(x, op->in[j], i), part * sizeof *out);
-                out += part;
-            }
-        }
-    }
-}
-
-static float element(const llrt_op *op, float a, float b)
-{
-    switch (op->kind) {
-    case LLRT_OP_ADD:
-        return a + b;
-    case LLRT_OP_MUL:
-        return a * b;
-    case LLRT_OP_SIGMOID_GATE:
-        return a * hostile_sigmoid(b);
-    case LLRT_OP_SCALE:
-        return a * op->u.scale.factor;
-    case LLRT_OP_SOFT_CAP:
-        return op->u.scale.factor * hostile_tanh(a / op->u.scale.factor);
-    case LLRT_OP_GLU:
-        return hostile_activate(op->u.act.act, a) * b;
-    default:
-        return hostile_activate(op->u.act.act, a);
-    }
-}
-
-static void run_elements(const run *x, const llrt_op *op)
-{
-    const size_t n = hostile_width(&x->p->value[op->out]);
-    for (size_t i = 0; i < rows_of(x, op->out); i++) {
-        const float *const a = row_of(x, op->in[0], i);
-        const float *const b = op->n_in > 1 ? row_of(x, op->in[1], i) : a;
-        float *const out = row_of(x, op->out, i);
-        for (size_t j = 0; j < n; j++) out[j] = element(op, a[j], b[j]);
-    }
-}
-
-/* Norms and rope: over each head of each row. */
-static void run_heads(const run *x, const llrt_op *op)
-{
-    const llrt_value *const v = &x->p->value[op->out];
-    const float *w = NULL, *bias = NULL;
-    if (op->kind != LLRT_OP_ROPE && op->weight[0] != LLRT_NONE) {
-        hostile_tensor_row(x->m, op->weight[0], 0, hostile_temporary(x->r, 0));
-        w = hostile_temporary(x->r, 0);
-    }
-    if (op->kind == LLRT_OP_LAYER_NORM && op->weight[1] != LLRT_NONE) {
-        hostile_tensor_row(x->m, op->weight[1], 0, hostile_temporary(x->r, 1));
-        bias = hostile_temporary(x->r, 1);
-    }
-    for (size_t i = 0; i < rows_of(x, op->out); i++) {
-        const int32_t position = op->kind == LLRT_OP_ROPE ? position_of(x, i) : 0;
-        for (size_t h = 0; h < v->n_head; h++) {
-            const float *const in = row_of(x, op->in[0], i) + h * v->width;
-            float *const out = row_of(x, op->out, i) + h * v->width;
-            if (op->kind == LLRT_OP_ROPE)
-                hostile_rope(op, in, out, v->width, position);
-            else if (op->kind == LLRT_OP_RMS_NORM)
-                hostile_rms_norm(in, w, out, v->width, op);
-            else
-                hostile_layer_norm(in, w, bias, out, v->width, op->u.norm.eps);
-        }
-    }
-}
-
-/* Whether a weight multiplies through 8-bit activations at this precision. */
-static bool is_int8(const run *x, const hostile_tensor *t)
-{
-    return x->m->precision != LLRT_PRECISION_F32 &&
-           (t->desc.type == LLRT_TYPE_Q8_0 || t->desc.type == LLRT_TYPE_Q4_0);
-}
-
-static llrt_status run_linear(const run *x, const llrt_op *op)
-{
-    const hostile_tensor *const t = &x->m->tensor[op->weight[0]];
-    const size_t k = (size_t)t->desc.dim[0];
-    float *const w = hostile_temporary(x->r, 0), *bias = NULL;
-    if (op->weight[1] != LLRT_NONE) {
-        bias = hostile_temporary(x->r, 1);
-        hostile_tensor_row(x->m, op->weight[1], 0, bias);
-    }
-    for (size_t o = 0; o < t->n_row; o++) {
-        if (o % 16 == 0 && is_cancelled(x)) return LLRT_ERR_CANCELLED;
-        const unsigned char *const bytes = hostile_tensor_bytes(x->m, op->weight[0], o);
-        hostile_row_widen(t->type, bytes, w, k);
-        for (size_t i = 0; i < rows_of(x, op->out); i++) {
-            const float *const in = row_of(x, op->in[0], i);
-            float sum =
-                is_int8(x, t) ? hostile_dot_int8(t->type, bytes, in, k) : hostile_dot(w, in, k);
-            if (bias) sum += bias[o];
-            row_of(x, op->out, i)[o] = sum;
-        }
-    }
-    return LLRT_OK;
-}
-
-static void append_kv(const run *x, const llrt_op *op, const llrt_step_seq *q)
-{
-    const uint32_t slot = op->u.attention.kv;
-    const llrt_kv_desc *const kv = &x->m->kv[slot];
-    const size_t kb = hostile_kv_bytes(x->m->kv_type, kv->k_dim);
-    const size_t vb = hostile_kv_bytes(x->m->kv_type, kv->v_dim);
-    for (uint32_t i = 0; i < q->n_row; i++) {
-        const uint32_t p = (uint32_t)q->pos_begin + i, at = p % LLRT_PAGE_TOK;
-        unsigned char *const base = hostile_page(x->r, q->page[0][p / LLRT_PAGE_TOK], slot);
-        unsigned char *const values = base + LLRT_PAGE_TOK * kv->n_head * kb;
-        for (uint32_t h = 0; h < kv->n_head; h++) {
-            hostile_kv_store(x->m->kv_type, row_of(x, op->in[1], q->row_begin + i) + h * kv->k_dim,
-                             base + (at * kv->n_head + h) * kb, kv->k_dim);
-            hostile_kv_store(x->m->kv_type, row_of(x, op->in[2], q->row_begin + i) + h * kv->v_dim,
-                             values + (at * kv->n_head + h) * vb, kv->v_dim);
-        }
-    }
-}
-
-static void attend_row(const run *x, const llrt_op *op, const llrt_step_seq *q, uint32_t i)
-{
-    const uint32_t slot = op->u.attention.kv, p = (uint32_t)q->pos_begin + i;
-    const uint32_t window = op->u.attention.window;
-    const llrt_kv_desc *const kv = &x->m->kv[slot];
-    const llrt_value *const qv = &x->p->value[op->in[0]];
-    const size_t kb = hostile_kv_bytes(x->m->kv_type, kv->k_dim);
-    const size_t vb = hostile_kv_bytes(x->m->kv_type, kv->v_dim);
-    const uint32_t first = window && p + 1 > window ? p + 1 - window : 0;
-    for (uint32_t h = 0; h < qv->n_head; h++) {
-        const uint32_t kv_head = h / (qv->n_head / kv->n_head);
-        hostile_attention a = {
-            .op = op,
-            .q = row_of(x, op->in[0], q->row_begin + i) + (size_t)h * kv->k_dim,
-            .out = row_of(x, op->out, q->row_begin + i) + (size_t)h * kv->v_dim,
-            .k_dim = kv->k_dim,
-            .v_dim = kv->v_dim,
-            .kv_type = x->m->kv_type,
-            .k_stride = kv->n_head * kb,
-            .v_stride = kv->n_head * vb,
-            .row = hostile_temporary(x->r, 2),
-            .tile = hostile_temporary(x->r, 3),
-        };
-        hostile_attention_begin(&a);
-        for (uint32_t tile = first / LLRT_PAGE_TOK; tile <= p / LLRT_PAGE_TOK; tile++) {
-            const unsigned char *const base = hostile_page(x->r, q->page[0][tile], slot);
-            const uint32_t start = tile * LLRT_PAGE_TOK;
-            a.k = base + kv_head * kb;
-            a.v = base + LLRT_PAGE_TOK * kv->n_head * kb + kv_head * vb;
-            a.begin = first > start ? first - start : 0;
-            a.end = p - start < LLRT_PAGE_TOK ? p - start + 1 : LLRT_PAGE_TOK;
-            hostile_attention_tile(&a);
-        }
-        hostile_attention_end(&a);
-    }
-}
-
-static llrt_status run_attention(const run *x, const llrt_op *op)
-{
-    for (uint32_t i = 0; i < x->s->n_seq; i++) append_kv(x, op, &x->s->seq[i]);
-    for (uint32_t i = 0; i < x->s->n_seq; i++)
-        for (uint32_t j = 0; j < x->s->seq[i].n_row; j++) {
-            if (is_cancelled(x)) return LLRT_ERR_CANCELLED;
-            attend_row(x, op, &x->s->seq[i], j);
-        }
-    return LLRT_OK;
-}
-
-static llrt_status run_op(const run *x, const llrt_op *op)
-{
-    switch (op->kind) {
-    case LLRT_OP_EMBED:
-        run_embed(x, op);
-        return LLRT_OK;
-    case LLRT_OP_POSITION:
-        return run_position(x, op);
-    case LLRT_OP_GATHER:
-    case LLRT_OP_SLICE:
-    case LLRT_OP_CONCAT:
-        run_move(x, op);
-        return LLRT_OK;
-    case LLRT_OP_RMS_NORM:
-    case LLRT_OP_LAYER_NORM:
-    case LLRT_OP_ROPE:
-        run_heads(x, op);
-        return LLRT_OK;
-    case LLRT_OP_LINEAR:
-    case LLRT_OP_HEAD:
-        return run_linear(x, op);
-    case LLRT_OP_ATTENTION:
-        return run_attention(x, op);
-    default:
-        run_elements(x, op);
-        return LLRT_OK;
-    }
 }
 
 llrt_status hostile_step_run(hostile_runtime *r, llrt_error *err)
 {
-    run x = {r, r->model, &r->model->program[r->step.program].p, &r->step, err};
-    hostile_poison(r->scratch.base, r->scratch.size);
+    const hostile_run x = {r, r->model, &r->model->program[r->step.program].p, &r->step, err};
+    hostile_poison(r->memory[HOSTILE_SCRATCH].base, r->memory[HOSTILE_SCRATCH].size);
     HOSTILE_TRY(check_borrowed(&x));
     for (uint32_t i = 0; i < x.s->n_seq; i++) clear_positions(&x, &x.s->seq[i]);
-    for (uint32_t i = 0; i < x.p->n_input; i++) {
-        const uint32_t value = x.p->input[i];
-        memcpy(hostile_value(r, x.s->program, value), x.s->input[i],
-               x.s->n_row * hostile_width(&x.p->value[value]) * sizeof(float));
+    poison_states(&x);
+    const llrt_status status = run_program(&x);
+    if (status < 0) {
+        poison_states(&x);
+        return status;
     }
-    for (uint32_t i = 0; i < x.p->n_op; i++) {
-        llrt_status status = is_cancelled(&x) ? LLRT_ERR_CANCELLED : run_op(&x, &x.p->op[i]);
-        if (status == LLRT_ERR_CANCELLED) hostile_fail(err, status, "the step was cancelled");
-        if (status < 0) return status;
+    for (uint32_t i = 0; i < x.s->n_seq; i++) {
+        mark_positions(&x, &x.s->seq[i]);
+        mark_states(&x, &x.s->seq[i]);
     }
-    for (uint32_t i = 0; i < x.s->n_seq; i++) mark_positions(&x, &x.s->seq[i]);
     return LLRT_OK;
 }
 
@@ -568,7 +551,7 @@ static llrt_status select_one(hostile_runtime *r, const llrt_select *e, llrt_sel
     for (size_t i = 0; e->allowed && i < n; i++)
         if (!(e->allowed[i / 32] >> (i % 32) & 1)) logit[i] = -INFINITY;
     result->log_sum_exp = hostile_log_sum_exp(logit, n);
-    uint32_t *const heap = (uint32_t *)(void *)(r->scratch.base + r->pick_at);
+    uint32_t *const heap = (uint32_t *)(void *)(r->memory[HOSTILE_SCRATCH].base + r->pick_at);
     pick_best(logit, n, heap, e->n_best < n ? e->n_best : (uint32_t)n, result);
     return LLRT_OK;
 }

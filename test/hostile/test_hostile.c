@@ -590,7 +590,7 @@ static void test_programs_are_checked(void **state)
     n->op[1].out = first.out;
     expect_violation(hostile.model_create(&host.host, &desc, &model, &err), &err, "twice");
     n->op[1] = second;
-    n->op[1].kind = 3;
+    n->op[1].kind = LLRT_OP_HEAD_LINEAR + 1;
     assert_int_equal(hostile.model_create(&host.host, &desc, &model, &err), LLRT_ERR_UNSUPPORTED);
     n->op[1] = second;
     n->op[1].weight[0] = n->n_tensor;
