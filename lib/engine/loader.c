@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loading: every weight is cut into chunks of whole rows, about CHUNK_BYTES each. The workers read chunks
- * into a staging buffer of their own and hand them to the backend, which rearranges them; so reading
- * and rearranging run on all processors and no more than one chunk per worker is held.
+ * Loading: every weight is cut into chunks of whole rows, about CHUNK_BYTES each. The workers read
+ * chunks into a staging buffer of their own and hand them to the backend, which rearranges them; so
+ * reading and rearranging run on all processors and no more than one chunk per worker is held.
  *
- * Weights that the file holds transposed are read column strip by column strip and turned here. With mapped
- * weights the backend gets the address in the mapping and nothing is staged.
+ * Weights that the file holds in another way (turned round, in several tensors) are put together in
+ * the staging buffer, whose second part is scratch for that. With mapped weights the backend gets
+ * the address in the mapping and nothing is staged.
  *
- * Chunks go in batches, between which the opening thread reports progress: the callback runs on that thread
- * and may cancel. The first failure wins; the others see it and stop.
+ * Chunks go in batches, between which the opening thread reports progress: the callback runs on
+ * that thread and may cancel. The first failure wins; the others see it and stop.
  */
 #include "loader.h"
 
@@ -17,6 +18,7 @@
 
 #include "engine_impl.h"
 #include "types.h"
+#include "weight.h"
 
 /* Large enough that a read's fixed cost vanishes, small enough that a buffer per worker stays in the caches'
  * order of magnitude. */
@@ -51,7 +53,7 @@ static const llrti_model_weight *weight_of(const llrt_engine *engine, uint32_t s
 /* The model has checked shapes and types, so nothing overflows here. */
 static weight_shape shape_of(const llrti_model_weight *weight)
 {
-    weight_shape s = {.n_row = weight->desc.dim[1] * weight->desc.dim[2] * weight->desc.dim[3]};
+    weight_shape s = {.n_row = llrti_weight_rows(weight)};
     llrti_type_row_bytes(weight->desc.type, weight->desc.dim[0], &s.row_bytes);
     uint64_t rows = s.row_bytes ? CHUNK_BYTES / s.row_bytes : 1;
     rows = rows / LLRT_WEIGHT_ROWS * LLRT_WEIGHT_ROWS;
@@ -59,7 +61,7 @@ static weight_shape shape_of(const llrti_model_weight *weight)
     if (rows > s.n_row) rows = s.n_row;
     s.rows_per_chunk = rows;
     s.n_chunk = rows ? (s.n_row + rows - 1) / rows : 0;
-    s.buffer_bytes = (size_t)rows * s.row_bytes * (weight->is_transposed ? 2 : 1);
+    s.buffer_bytes = (size_t)rows * s.row_bytes + (rows ? llrti_weight_scratch(weight, rows) : 0);
     return s;
 }
 
@@ -100,41 +102,6 @@ static void fail_once(loader *l, llrt_status status, const llrt_error *err)
     atomic_store(&l->has_failed, true);
 }
 
-/* from: (n_k, n_row) elements; to: (n_row, n_k). */
-static void transpose(const unsigned char *from, unsigned char *to, size_t n_row, size_t n_k,
-                      size_t element)
-{
-    enum { TILE = 32 };
-    for (size_t r0 = 0; r0 < n_row; r0 += TILE) {
-        for (size_t k0 = 0; k0 < n_k; k0 += TILE) {
-            const size_t r1 = LLRTI_MIN(r0 + TILE, n_row), k1 = LLRTI_MIN(k0 + TILE, n_k);
-            for (size_t r = r0; r < r1; r++)
-                for (size_t k = k0; k < k1; k++)
-                    memcpy(to + (r * n_k + k) * element, from + (k * n_row + r) * element, element);
-        }
-    }
-}
-
-static llrt_status read_chunk(const loader *l, const llrti_model_weight *weight,
-                              const weight_shape *shape, uint64_t row, uint64_t n_row,
-                              unsigned char *buffer, llrt_error *err)
-{
-    const llrti_model_file *const file = l->engine->file;
-    if (!weight->is_transposed) {
-        return llrti_model_file_read(file, weight->tensor, row * shape->row_bytes, buffer,
-                                     (size_t)n_row * shape->row_bytes, err);
-    }
-    const size_t n_k = (size_t)weight->desc.dim[0], element = shape->row_bytes / n_k;
-    unsigned char *const strip = buffer + (size_t)n_row * shape->row_bytes;
-    for (size_t k = 0; k < n_k; k++) {
-        LLRTI_TRY(llrti_model_file_read(file, weight->tensor, (k * shape->n_row + row) * element,
-                                        strip + k * (size_t)n_row * element,
-                                        (size_t)n_row * element, err));
-    }
-    transpose(strip, buffer, (size_t)n_row, n_k, element);
-    return LLRT_OK;
-}
-
 static void load_chunk(void *arg, uint32_t task, uint32_t worker)
 {
     loader *const l = arg;
@@ -155,7 +122,8 @@ static void load_chunk(void *arg, uint32_t task, uint32_t worker)
     unsigned char *const buffer = l->staging + worker * l->buffer_bytes;
     const llrti_engine_stage *const stage = &l->engine->stages.at[l->stage];
     llrt_error err = LLRT_ERROR_INIT;
-    llrt_status status = read_chunk(l, weight, &shape, row, n_row, buffer, &err);
+    llrt_status status = llrti_weight_read(l->engine->file, weight, row, n_row, buffer,
+                                           buffer + (size_t)n_row * shape.row_bytes, &err);
     if (status == LLRT_OK)
         status = stage->backend->weight_put(stage->model, low, row, n_row, buffer, &err);
     if (status < 0) {
@@ -207,10 +175,14 @@ static llrt_status map_stage(loader *l, uint64_t *done, uint64_t all, llrt_error
     const uint32_t n = l->engine->stages.cut[l->stage].n_weight;
     for (uint32_t i = 0; i < n; i++) {
         const llrti_model_weight *const weight = weight_of(l->engine, l->stage, i);
-        if (weight->is_transposed) {
-            return llrti_fail_field(err, LLRT_ERR_UNSUPPORTED, weight->desc.name,
-                                    "the file holds this weight transposed, so it can't be used "
-                                    "from a mapping; open with repacked weights");
+        if (!llrti_weight_is_direct(weight)) {
+            return llrti_fail_field(
+                err, LLRT_ERR_UNSUPPORTED, weight->desc.name,
+                "the file holds weight '%s' %s, so it can't be used from a mapping; open with "
+                "repacked weights",
+                weight->desc.name,
+                weight->is_transposed ? "transposed"
+                                      : "in another arrangement or in several tensors");
         }
         const void *data;
         llrt_status status = llrti_model_file_map(l->engine->file, weight->tensor, &data, err);

@@ -70,8 +70,8 @@ static llrt_status check_cuts(const llrt_engine *engine, llrt_error *err)
                 return llrti_fail(err, LLRT_ERR_INTERNAL, "stage %u: kv slots out of order", i);
     }
     for (uint32_t i = 0; i + 1 < engine->stages.n; i++) {
-        const llrt_program *const from = &engine->stages.cut[i].program;
-        const llrt_program *const to = &engine->stages.cut[i + 1].program;
+        const llrt_program *const from = engine->stages.cut[i].program;
+        const llrt_program *const to = engine->stages.cut[i + 1].program;
         bool is_same = from->n_output == to->n_input;
         for (uint32_t k = 0; is_same && k < to->n_input; k++) {
             const llrt_value *const a = &from->value[from->output[k]];
@@ -135,7 +135,7 @@ void llrti_placement_describe(const llrt_engine *engine, uint32_t i, llrt_model_
         .n_kv = cut->n_kv,
         .n_device = 1,
         .tensor = cut->tensor,
-        .program = &cut->program,
+        .program = cut->program,
         .kv = cut->kv,
         .device = &stage->device,
         .kv_type = engine->options.kv_type,
@@ -208,7 +208,7 @@ static size_t cross_floats(const llrt_engine *engine, uint32_t *n_value)
     size_t n = 0;
     *n_value = 0;
     for (uint32_t i = 0; i + 1 < engine->stages.n; i++) {
-        const llrt_program *const program = &engine->stages.cut[i].program;
+        const llrt_program *const program = engine->stages.cut[i].program;
         for (uint32_t k = 0; k < program->n_output; k++)
             n += llrti_placement_value_width(&program->value[program->output[k]]);
         *n_value += program->n_output;
@@ -236,7 +236,7 @@ llrt_status llrti_placement_create_cross(llrt_engine *engine, llrt_error *err)
         return llrti_fail_nomem(err, "values between stages", n * sizeof(float));
     float *next = stages->cross_block, **slot = stages->cross_table;
     for (uint32_t i = 0; i + 1 < stages->n; i++) {
-        const llrt_program *const program = &stages->cut[i].program;
+        const llrt_program *const program = stages->cut[i].program;
         stages->at[i].cross = slot;
         for (uint32_t k = 0; k < program->n_output; k++) {
             *slot++ = next;

@@ -381,7 +381,7 @@ static llrt_status run_stage(llrt_engine *engine, uint32_t i, llrt_error *err)
     llrti_step *const step = &engine->step;
     const llrti_engine_stage *const stage = &engine->stages.at[i];
     const bool is_last = i + 1 == engine->stages.n;
-    const llrt_program *const program = &engine->stages.cut[i].program;
+    const llrt_program *const program = engine->stages.cut[i].program;
     const llrt_step_desc desc = {
         .struct_size = (uint32_t)sizeof desc,
         .n_row = step->n_row,

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Emitting a model: weights are looked up in the file and checked, operators are checked against
- * the shapes of their inputs, everything lands in growing arrays. See builder.h for the rules of
- * failures.
+ * Binding weights: they are looked up in the file, checked, and land in a growing array. See
+ * builder.h for the rules of failures; operators are in builder_ops.c.
  *
- * A tensor is bound once, whoever asks for it: by_name maps its name to its place among the
- * weights, so a tied embedding is one weight with two users. Array sizes follow what the file was
- * seen to contain, since no operator of a layer is added after a tensor of that layer was
- * missing.
+ * A weight is bound once, whoever asks for it: by_name maps the name of a tensor to the first
+ * weight made of it, so a tied embedding is one weight with two users, and what is made of the
+ * same tensor in another way is found by comparing. Array sizes follow what the file was seen to
+ * contain, since no operator of a layer is added after a tensor of that layer was missing.
  */
 #include "builder.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,42 +43,53 @@ void llrti_build_layer(llrti_builder *b, uint32_t layer)
 
 /* ---- Weights ---- */
 
-/* "prefix" + name + suffix with '#' replaced. False when it does not fit. */
-static bool expand(const llrti_builder *b, const char *prefix, const char *name, const char *suffix,
-                   char *out)
+/* What is looked for: a name of one kind of file, and the number that '@' stands for. */
+typedef struct wanted {
+    const char *base, *suffix;
+    uint32_t number;
+} wanted;
+
+/*
+ * "prefix" + name + suffix with '#' replaced, and '@' unless its number is LLRT_NONE. False when it
+ * does not fit.
+ */
+static bool expand(const llrti_builder *b, const char *prefix, const wanted *w, char *out)
 {
     llrti_text text;
     llrti_text_init(&text, out, NAME_SIZE);
     llrti_text_add(&text, prefix);
-    for (const char *p = name; *p; p++) {
+    for (const char *p = w->base; *p; p++) {
         if (*p == '#')
             llrti_text_add_format(&text, "%u", (unsigned)b->layer);
+        else if (*p == '@' && w->number != LLRT_NONE)
+            llrti_text_add_format(&text, "%u", (unsigned)w->number);
         else
             llrti_text_add_n(&text, p, 1);
     }
-    llrti_text_add(&text, suffix);
+    llrti_text_add(&text, w->suffix);
     return !text.is_cut;
 }
 
 /* The tensor, or NULL; `out` is the name it has or should have. */
 static const llrti_tensor *find_tensor(const llrti_builder *b, const llrti_name *name,
-                                       const char *suffix, char out[NAME_SIZE])
+                                       const char *suffix, uint32_t number, char out[NAME_SIZE])
 {
     const char *const base = b->hp.is_gguf ? name->gguf : name->hf;
     out[0] = '\0';
     if (!base) return NULL;
     const bool is_rooted = base[0] == '/';
-    if (!expand(b, "", base + is_rooted, suffix, out)) return NULL;
+    const wanted w = {base + is_rooted, suffix, number};
+    if (!expand(b, "", &w, out)) return NULL;
     const llrti_tensor *const tensor = llrti_model_file_find_tensor(b->hp.file, out);
     if (tensor || is_rooted || b->hp.is_gguf || !b->hf_prefix[0]) return tensor;
-    if (!expand(b, b->hf_prefix, base, suffix, out)) return NULL;
+    if (!expand(b, b->hf_prefix, &w, out)) return NULL;
     return llrti_model_file_find_tensor(b->hp.file, out);
 }
 
 bool llrti_build_has(llrti_builder *b, const llrti_name *name, const char *suffix)
 {
     char full[NAME_SIZE];
-    return find_tensor(b, name, suffix, full) != NULL;
+    return find_tensor(b, name, suffix, 0, full) != NULL;
 }
 
 static bool is_plain_type(uint32_t type)
@@ -106,13 +115,25 @@ static void describe_shape(const uint64_t *dim, uint32_t n_dim, char *out, size_
             llrti_text_add(&text, i ? " x any" : "any");
 }
 
+/* The dimensions without those of 1 (but for the first), as files squeeze them away or not. */
+static void squeeze(const llrti_tensor *tensor, uint64_t dim[4])
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < LLRTI_MIN(tensor->n_dim, 4u); i++)
+        if (tensor->dim[i] != 1) dim[n++] = tensor->dim[i];
+    while (n < 4) dim[n++] = 1;
+}
+
 /* dim[] is what is expected, in the file's order; 0 stands for any size. */
-static bool check_shape(llrti_builder *b, const llrti_tensor *tensor, const uint64_t dim[2],
-                        uint32_t n_dim)
+static bool check_shape(llrti_builder *b, const llrti_tensor *tensor, const uint64_t *dim,
+                        uint32_t n_dim, llrti_weight_flags flags)
 {
     bool is_same = true;
+    uint64_t has[4];
+    for (uint32_t i = 0; i < 4; i++) has[i] = i < tensor->n_dim ? tensor->dim[i] : 1;
+    if (flags & LLRTI_WEIGHT_SQUEEZED) squeeze(tensor, has);
     for (uint32_t i = 0; i < 4; i++) {
-        const uint64_t found = i < tensor->n_dim ? tensor->dim[i] : 1;
+        const uint64_t found = has[i];
         if (i < n_dim ? (dim[i] ? found != dim[i] : found == 0 || found > UINT32_MAX) : found != 1)
             is_same = false;
     }
@@ -120,75 +141,144 @@ static bool check_shape(llrti_builder *b, const llrti_tensor *tensor, const uint
     char found[96], expected[96];
     describe_shape(tensor->dim, LLRTI_MIN(tensor->n_dim, 4u), found, sizeof found);
     describe_shape(dim, n_dim, expected, sizeof expected);
-    llrti_build_fail(b, LLRT_ERR_FORMAT, tensor->name, "tensor '%s': found shape %s, expected %s",
-                     tensor->name, found, expected);
+    llrti_build_fail(b, LLRT_ERR_FORMAT, tensor->name,
+                     "tensor '%s': found shape %s, expected %s (row length first)", tensor->name,
+                     found, expected);
     return false;
 }
 
-/* Adds the tensor to the weights, or finds it there. */
-static uint32_t bind_tensor(llrti_builder *b, const llrti_tensor *tensor, uint32_t n_dim,
-                            bool is_transposed)
+static bool check_type(llrti_builder *b, const llrti_tensor *tensor, bool is_plain,
+                       const char *where)
 {
-    const size_t n_name = strlen(tensor->name);
-    const uint32_t known = llrti_map_get(&b->by_name, tensor->name, n_name);
-    if (known != LLRTI_MAP_NONE) {
-        if (b->weight.data[known].is_transposed == is_transposed) return known;
-        llrti_build_fail(b, LLRT_ERR_INTERNAL, tensor->name, "tensor '%s' is used in two layouts",
-                         tensor->name);
-        return LLRT_NONE;
-    }
-    if (!llrti_vec_reserve(b->mem, &b->weight, b->weight.n + 1, LLRT_MEMORY_HOST) ||
-        llrti_map_put(&b->by_name, tensor->name, n_name, (uint32_t)b->weight.n, NULL) < 0) {
+    if (is_plain ? is_plain_type(tensor->type) : is_matrix_type(tensor->type)) return true;
+    llrti_build_fail(b, LLRT_ERR_UNSUPPORTED, tensor->name,
+                     "tensor '%s': element type %s is not supported%s", tensor->name,
+                     llrti_type_name(tensor->type), where);
+    return false;
+}
+
+/* Made of the same bytes in the same way. */
+static bool is_same_weight(const llrti_model_weight *a, const llrti_model_weight *c)
+{
+    if (a->tensor != c->tensor || a->scales != c->scales || a->n_part != c->n_part ||
+        a->is_transposed != c->is_transposed || a->slice_rows != c->slice_rows ||
+        a->slice_step != c->slice_step || a->row_begin != c->row_begin ||
+        a->row_step != c->row_step || a->col_begin != c->col_begin || a->col_step != c->col_step ||
+        a->row_elements != c->row_elements)
+        return false;
+    for (uint32_t i = 0; i < 4; i++)
+        if (a->desc.dim[i] != c->desc.dim[i]) return false;
+    return true;
+}
+
+/* Marks the tensor as used by the weight at `index`. */
+static bool mark_used(llrti_builder *b, const llrti_tensor *tensor, uint32_t index)
+{
+    const size_t n = strlen(tensor->name);
+    if (llrti_map_get(&b->by_name, tensor->name, n) != LLRTI_MAP_NONE ||
+        llrti_map_put(&b->by_name, tensor->name, n, index, NULL) >= 0)
+        return true;
+    fail_nomem(b, "weight table", sizeof *b->weight.data);
+    return false;
+}
+
+/* The name a GGUF file has for it, in the arena. */
+static bool set_gguf_name(llrti_builder *b, llrti_model_weight *w, const llrti_name *name,
+                          const char *suffix)
+{
+    char full[NAME_SIZE];
+    if (!name->gguf || strchr(name->gguf, '@') ||
+        !expand(b, "", &(wanted){name->gguf, suffix, 0}, full))
+        return true;
+    w->gguf_name = llrti_arena_strndup(b->arena, full, strlen(full));
+    if (!w->gguf_name) fail_nomem(b, "tensor name", strlen(full));
+    return w->gguf_name != NULL;
+}
+
+/* Adds the weight, or finds it when it has been added before. */
+static uint32_t bind(llrti_builder *b, const llrti_model_weight *weight, const llrti_name *name,
+                     const char *suffix)
+{
+    llrti_model_weight w = *weight;
+    if (b->hp.status < 0) return LLRT_NONE;
+    const uint32_t first = llrti_map_get(&b->by_name, w.tensor->name, strlen(w.tensor->name));
+    for (size_t i = first; first != LLRTI_MAP_NONE && i < b->weight.n; i++)
+        if (is_same_weight(&b->weight.data[i], &w)) return (uint32_t)i;
+    if (!w.desc.name) w.desc.name = w.tensor->name;
+    w.desc.type = w.scales ? LLRT_TYPE_MXFP4 : w.tensor->type;
+    if (!set_gguf_name(b, &w, name, suffix)) return LLRT_NONE;
+    if (!llrti_vec_reserve(b->mem, &b->weight, b->weight.n + 1, LLRT_MEMORY_HOST)) {
         fail_nomem(b, "weight table", sizeof *b->weight.data);
         return LLRT_NONE;
     }
-    llrti_model_weight *const w = &b->weight.data[b->weight.n];
-    memset(w, 0, sizeof *w);
-    w->tensor = tensor;
-    w->is_transposed = is_transposed;
-    w->desc.name = tensor->name;
-    w->desc.type = tensor->type;
-    w->desc.n_dim = n_dim;
-    for (uint32_t i = 0; i < 4; i++) w->desc.dim[i] = i < n_dim ? tensor->dim[i] : 1;
-    if (is_transposed) {
-        w->desc.dim[0] = tensor->dim[1];
-        w->desc.dim[1] = tensor->dim[0];
-    }
-    return (uint32_t)b->weight.n++;
+    const uint32_t index = (uint32_t)b->weight.n;
+    for (uint32_t i = 0; i < w.n_part; i++)
+        if (!mark_used(b, w.part[i], index)) return LLRT_NONE;
+    if (!mark_used(b, w.tensor, index) || (w.scales && !mark_used(b, w.scales, index)))
+        return LLRT_NONE;
+    b->weight.data[b->weight.n++] = w;
+    return index;
+}
+
+/* A weight that is one tensor as it stands, of these dimensions. */
+static llrti_model_weight whole_tensor(const llrti_tensor *tensor, uint32_t n_dim, uint64_t d0,
+                                       uint64_t d1, uint64_t d2)
+{
+    llrti_model_weight w = {.tensor = tensor, .row_step = 1, .col_step = 1};
+    w.desc.n_dim = n_dim;
+    w.desc.dim[0] = d0;
+    w.desc.dim[1] = d1;
+    w.desc.dim[2] = d2;
+    w.desc.dim[3] = 1;
+    w.slice_rows = w.slice_step = d1 * d2;
+    w.row_elements = d0;
+    return w;
+}
+
+static const char *suffix_of(const char *suffix, llrti_weight_flags flags)
+{
+    return flags & LLRTI_WEIGHT_PLAIN ? "" : suffix;
 }
 
 static const llrti_tensor *need_tensor(llrti_builder *b, const llrti_name *name, const char *suffix,
-                                       const char *what, llrti_weight_flags flags)
+                                       uint32_t number, const char *what, llrti_weight_flags flags)
 {
     char full[NAME_SIZE];
     if (b->hp.status < 0) return NULL;
-    const llrti_tensor *const tensor =
-        find_tensor(b, name, flags & LLRTI_WEIGHT_PLAIN ? "" : suffix, full);
+    const llrti_tensor *const tensor = find_tensor(b, name, suffix_of(suffix, flags), number, full);
     if (!tensor && !(flags & LLRTI_WEIGHT_OPTIONAL))
         llrti_build_fail(b, LLRT_ERR_FORMAT, full, "tensor '%s' is missing, expected a %s", full,
                          what);
     return tensor;
 }
 
+static bool is_transposed_here(const llrti_builder *b, llrti_weight_flags flags)
+{
+    return (flags & LLRTI_WEIGHT_TRANSPOSED) ||
+           ((flags & LLRTI_WEIGHT_HF_IN_OUT) && !b->hp.is_gguf);
+}
+
 uint32_t llrti_build_matrix(llrti_builder *b, const llrti_name *name, uint32_t d_in, uint32_t d_out,
                             llrti_weight_flags flags)
 {
     char what[96];
-    const bool is_transposed = (flags & LLRTI_WEIGHT_HF_IN_OUT) && !b->hp.is_gguf;
+    const bool is_transposed = is_transposed_here(b, flags);
     llrti_text_format(what, sizeof what, d_out ? "matrix of %u x %u" : "matrix with rows of %u",
                       (unsigned)d_in, (unsigned)d_out);
-    const llrti_tensor *const tensor = need_tensor(b, name, ".weight", what, flags);
+    const llrti_tensor *const tensor = need_tensor(b, name, ".weight", 0, what, flags);
     if (!tensor) return LLRT_NONE;
     const uint64_t dim[2] = {is_transposed ? d_out : d_in, is_transposed ? d_in : d_out};
-    if (!check_shape(b, tensor, dim, 2)) return LLRT_NONE;
-    if (!is_matrix_type(tensor->type) || (is_transposed && !is_plain_type(tensor->type))) {
-        llrti_build_fail(b, LLRT_ERR_UNSUPPORTED, tensor->name,
-                         "tensor '%s': element type %s is not supported%s", tensor->name,
-                         llrti_type_name(tensor->type),
-                         is_transposed ? " in a transposed matrix" : "");
+    if (!check_shape(b, tensor, dim, 2, flags) ||
+        !check_type(b, tensor, is_transposed, is_transposed ? " in a transposed matrix" : ""))
         return LLRT_NONE;
-    }
-    return bind_tensor(b, tensor, 2, is_transposed);
+    uint64_t has[4];
+    for (uint32_t i = 0; i < 4; i++) has[i] = i < tensor->n_dim ? tensor->dim[i] : 1;
+    if (flags & LLRTI_WEIGHT_SQUEEZED) squeeze(tensor, has);
+    llrti_model_weight w = whole_tensor(tensor, 2, has[is_transposed], has[!is_transposed], 1);
+    w.is_transposed = is_transposed;
+    w.slice_step = has[1];
+    w.row_elements = has[0];
+    return bind(b, &w, name, suffix_of(".weight", flags));
 }
 
 uint32_t llrti_build_vector(llrti_builder *b, const llrti_name *name, const char *suffix,
@@ -196,320 +286,211 @@ uint32_t llrti_build_vector(llrti_builder *b, const llrti_name *name, const char
 {
     char what[64];
     llrti_text_format(what, sizeof what, "vector of %u", (unsigned)n);
-    const llrti_tensor *const tensor = need_tensor(b, name, suffix, what, flags);
+    const llrti_tensor *const tensor = need_tensor(b, name, suffix, 0, what, flags);
     if (!tensor) return LLRT_NONE;
-    const uint64_t dim[2] = {n, 1};
-    if (!check_shape(b, tensor, dim, 1)) return LLRT_NONE;
+    const uint64_t dim[1] = {n};
+    if ((flags & LLRTI_WEIGHT_FLAT) && n && tensor->dim[0] && n % tensor->dim[0] == 0) {
+        const uint64_t rest[2] = {tensor->dim[0], n / tensor->dim[0]};
+        if (!check_shape(b, tensor, rest, 2, 0)) return LLRT_NONE;
+    } else if (!check_shape(b, tensor, dim, 1, flags)) {
+        return LLRT_NONE;
+    }
     if (!is_plain_type(tensor->type)) {
         llrti_build_fail(b, LLRT_ERR_UNSUPPORTED, tensor->name,
                          "tensor '%s': found element type %s, expected F32, F16 or BF16",
                          tensor->name, llrti_type_name(tensor->type));
         return LLRT_NONE;
     }
-    return bind_tensor(b, tensor, 1, false);
+    const llrti_model_weight w = whole_tensor(tensor, 1, n ? n : tensor->dim[0], 1, 1);
+    return bind(b, &w, name, suffix_of(suffix, flags));
+}
+
+/* Whether the name stands for many tensors. */
+static bool is_numbered(const llrti_builder *b, const llrti_name *name)
+{
+    const char *const base = b->hp.is_gguf ? name->gguf : name->hf;
+    return base && strchr(base, '@');
+}
+
+/* The name of all parts together: '@' stays. */
+static const char *name_parts(llrti_builder *b, const llrti_name *name, const char *suffix,
+                              const llrti_tensor *first)
+{
+    const char *const base = b->hp.is_gguf ? name->gguf : name->hf;
+    const bool is_rooted = base[0] == '/';
+    const bool has_prefix = !b->hp.is_gguf && !is_rooted &&
+                            strncmp(first->name, b->hf_prefix, strlen(b->hf_prefix)) == 0;
+    const wanted w = {base + is_rooted, suffix, LLRT_NONE};
+    char full[NAME_SIZE];
+    if (!expand(b, has_prefix ? b->hf_prefix : "", &w, full)) return first->name;
+    const char *const copy = llrti_arena_strndup(b->arena, full, strlen(full));
+    if (!copy) fail_nomem(b, "tensor name", strlen(full));
+    return copy;
+}
+
+/* Finds the further tensors of a numbered name; all must be as the first. */
+static bool find_parts(llrti_builder *b, const llrti_name *name, const char *suffix, uint32_t n,
+                       llrti_model_weight *w)
+{
+    const llrti_tensor **const part = llrti_arena_alloc(b->arena, n * sizeof *part, sizeof(void *));
+    if (!part) {
+        fail_nomem(b, "tensor list", n * sizeof *part);
+        return false;
+    }
+    const llrti_tensor *const first = part[0] = w->tensor;
+    for (uint32_t i = 1; i < n; i++) {
+        part[i] = need_tensor(b, name, suffix, i, "tensor for each expert", 0);
+        if (!part[i] || !check_shape(b, part[i], first->dim, LLRTI_MIN(first->n_dim, 4u), 0))
+            return false;
+        if (part[i]->type == first->type) continue;
+        llrti_build_fail(b, LLRT_ERR_UNSUPPORTED, part[i]->name,
+                         "tensor '%s': found element type %s, expected %s as in '%s'",
+                         part[i]->name, llrti_type_name(part[i]->type),
+                         llrti_type_name(first->type), first->name);
+        return false;
+    }
+    w->part = n > 1 ? part : NULL;
+    w->n_part = n > 1 ? n : 0;
+    w->desc.name = name_parts(b, name, suffix, first);
+    return b->hp.status >= 0;
+}
+
+/* The description of a family asks for what can't be in the tensor it describes. */
+static bool is_part_sound(llrti_builder *b, const llrti_name *name, const llrti_part *p,
+                          bool is_transposed)
+{
+    const uint64_t last = p->begin + (uint64_t)(p->d_out - 1) * p->step;
+    if (p->n && p->d_in && p->d_out && p->step &&
+        (is_transposed ? last < p->n_col && p->d_in <= p->n_row
+                       : last < p->n_row && p->d_in == p->n_col))
+        return true;
+    llrti_build_fail(b, LLRT_ERR_INTERNAL, b->hp.architecture,
+                     "the parts of '%s' reach beyond it (a defect of this architecture's "
+                     "description)",
+                     b->hp.is_gguf ? name->gguf : name->hf);
+    return false;
+}
+
+/* Gives the weight the shape of the slices. */
+static void shape_slices(llrti_model_weight *w, const llrti_part *p, llrti_weight_flags flags)
+{
+    const bool is_matrix = flags & LLRTI_WEIGHT_AS_MATRIX;
+    w->desc.n_dim = is_matrix ? 2 : 3;
+    w->desc.dim[0] = p->d_in;
+    w->desc.dim[1] = is_matrix ? (uint64_t)p->d_out * p->n : p->d_out;
+    w->desc.dim[2] = is_matrix ? 1 : p->n;
+    w->desc.dim[3] = 1;
+    w->slice_rows = p->d_out;
+    w->slice_step = p->n_row;
+    w->row_begin = p->begin;
+    w->row_step = p->step;
+    w->col_step = 1;
+    w->row_elements = p->n_col;
+}
+
+uint32_t llrti_build_part(llrti_builder *b, const llrti_name *name, const llrti_part *p,
+                          llrti_weight_flags flags)
+{
+    char what[96];
+    const char *const suffix = suffix_of(".weight", flags);
+    const bool is_transposed = is_transposed_here(b, flags), is_many = is_numbered(b, name);
+    if (b->hp.status < 0 || !is_part_sound(b, name, p, is_transposed)) return LLRT_NONE;
+    llrti_text_format(what, sizeof what, "tensor of %u x %u x %u", (unsigned)p->n_col,
+                      (unsigned)p->n_row, is_many ? 1 : (unsigned)p->n);
+    const llrti_tensor *const tensor = need_tensor(b, name, ".weight", 0, what, flags);
+    if (!tensor) return LLRT_NONE;
+    /* Slices of one tensor are a dimension of their own or not. */
+    const uint64_t n = is_many ? 1 : p->n;
+    const uint64_t flat[2] = {p->n_col, p->n_row * n}, deep[3] = {p->n_col, p->n_row, n};
+    if (!(tensor->n_dim <= 2 ? check_shape(b, tensor, flat, 2, 0)
+                             : check_shape(b, tensor, deep, 3, 0)) ||
+        !check_type(b, tensor, is_transposed, is_transposed ? " in a transposed matrix" : ""))
+        return LLRT_NONE;
+    llrti_model_weight w = {.tensor = tensor, .is_transposed = is_transposed};
+    shape_slices(&w, p, flags);
+    if (is_many && !find_parts(b, name, suffix, p->n, &w)) return LLRT_NONE;
+    if (!w.part && !is_transposed && p->n_row == p->d_out && p->step == 1)
+        w.slice_rows = w.slice_step = (uint64_t)p->d_out * p->n; /* it is whole */
+    return bind(b, &w, name, suffix);
+}
+
+uint32_t llrti_build_stack(llrti_builder *b, const llrti_name *name, uint32_t n, uint32_t d_in,
+                           uint32_t d_out, llrti_weight_flags flags)
+{
+    const bool is_transposed = is_transposed_here(b, flags);
+    const llrti_part part = {.n = n,
+                             .d_in = d_in,
+                             .d_out = d_out,
+                             .step = 1,
+                             .n_row = is_transposed ? d_in : d_out,
+                             .n_col = is_transposed ? d_out : d_in};
+    return llrti_build_part(b, name, &part, flags);
+}
+
+uint32_t llrti_build_biases(llrti_builder *b, const llrti_name *name, const llrti_part *p,
+                            llrti_weight_flags flags)
+{
+    char what[96];
+    const char *const suffix = suffix_of(".bias", flags);
+    const bool is_many = is_numbered(b, name);
+    const llrti_part turned = {.n = p->n,
+                               .d_in = 1,
+                               .d_out = p->d_out,
+                               .begin = p->begin,
+                               .step = p->step,
+                               .n_row = 1,
+                               .n_col = p->n_col};
+    if (b->hp.status < 0 || !is_part_sound(b, name, &turned, true)) return LLRT_NONE;
+    llrti_text_format(what, sizeof what, "tensor of %u x %u", (unsigned)p->n_col,
+                      is_many ? 1 : (unsigned)p->n);
+    const llrti_tensor *const tensor = need_tensor(b, name, ".bias", 0, what, flags);
+    if (!tensor) return LLRT_NONE;
+    const uint64_t dim[2] = {p->n_col, is_many ? 1 : p->n};
+    if (!check_shape(b, tensor, dim, 2, 0) || !check_type(b, tensor, true, " in a bias"))
+        return LLRT_NONE;
+    llrti_model_weight w = whole_tensor(tensor, 2, p->d_out, p->n, 1);
+    w.row_elements = p->n_col;
+    w.col_begin = p->begin;
+    w.col_step = p->step;
+    if (is_many) w.slice_rows = w.slice_step = 1;
+    if (is_many && !find_parts(b, name, suffix, p->n, &w)) return LLRT_NONE;
+    return bind(b, &w, name, suffix);
+}
+
+uint32_t llrti_build_mxfp4(llrti_builder *b, const llrti_name *blocks, const llrti_name *scales,
+                           const llrti_part *p)
+{
+    const uint32_t n_block = p->d_in / 32;
+    if (b->hp.status < 0 || !is_part_sound(b, blocks, p, false)) return LLRT_NONE;
+    const llrti_tensor *const block =
+        need_tensor(b, blocks, "", 0, "tensor of MXFP4 blocks", LLRTI_WEIGHT_PLAIN);
+    const llrti_tensor *const scale =
+        need_tensor(b, scales, "", 0, "tensor with a scale for each block", LLRTI_WEIGHT_PLAIN);
+    if (!block || !scale) return LLRT_NONE;
+    const llrti_tensor *const both[2] = {block, scale};
+    for (int i = 0; i < 2; i++) {
+        if (both[i]->type == LLRTI_TYPE_U8) continue;
+        llrti_build_fail(b, LLRT_ERR_UNSUPPORTED, both[i]->name,
+                         "tensor '%s': found element type %s, expected U8", both[i]->name,
+                         llrti_type_name(both[i]->type));
+        return LLRT_NONE;
+    }
+    if (p->d_in % 32) {
+        llrti_build_fail(b, LLRT_ERR_FORMAT, block->name,
+                         "tensor '%s': found rows of %u elements, expected a multiple of 32",
+                         block->name, (unsigned)p->d_in);
+        return LLRT_NONE;
+    }
+    const uint64_t block_dim[4] = {16, n_block, p->n_row, p->n};
+    if (!check_shape(b, block, block_dim, 4, 0) || !check_shape(b, scale, block_dim + 1, 3, 0))
+        return LLRT_NONE;
+    llrti_model_weight w = {.tensor = block, .scales = scale};
+    shape_slices(&w, p, 0);
+    return bind(b, &w, blocks, "");
 }
 
 uint32_t llrti_build_rows_of(const llrti_builder *b, uint32_t weight)
 {
     if (b->hp.status < 0 || weight >= b->weight.n) return 1;
     return (uint32_t)b->weight.data[weight].desc.dim[1];
-}
-
-/* ---- Values and operators ---- */
-
-static const llrt_value *value_of(const llrti_builder *b, uint32_t value)
-{
-    return &b->value.data[value];
-}
-
-static bool defect(llrti_builder *b, llrt_op_kind kind, const char *what)
-{
-    llrti_build_fail(b, LLRT_ERR_INTERNAL, b->hp.architecture,
-                     "program of '%s', layer %u, operator kind %u: %s (a defect of this "
-                     "architecture's description)",
-                     b->hp.architecture, (unsigned)b->layer, (unsigned)kind, what);
-    return false;
-}
-
-uint32_t llrti_build_width(const llrti_builder *b, uint32_t value)
-{
-    if (b->hp.status < 0 || value >= b->value.n) return 0;
-    return b->value.data[value].n_head * b->value.data[value].width;
-}
-
-/* False after a failure, also when an input or weight is no index; then nothing may be emitted. */
-static bool is_ready(llrti_builder *b, llrt_op_kind kind, const uint32_t *in, uint32_t n_in)
-{
-    if (b->hp.status < 0) return false;
-    for (uint32_t i = 0; i < n_in; i++)
-        if (in[i] >= b->value.n) return defect(b, kind, "an input is no value");
-    return true;
-}
-
-static bool is_weight(llrti_builder *b, llrt_op_kind kind, uint32_t weight, uint64_t dim0,
-                      uint64_t dim1)
-{
-    if (b->hp.status < 0) return false;
-    if (weight == LLRT_NONE) return true;
-    if (weight >= b->weight.n) return defect(b, kind, "a weight is no index");
-    const llrt_tensor_desc *const desc = &b->weight.data[weight].desc;
-    if ((dim0 && desc->dim[0] != dim0) || (dim1 && desc->dim[1] != dim1))
-        return defect(b, kind, "a weight does not fit the values");
-    return true;
-}
-
-/* Appends an operator and its output value of the given shape; NULL after a failure. */
-static llrt_op *emit(llrti_builder *b, llrt_op_kind kind, const uint32_t *in, uint32_t n_in,
-                     llrt_value out)
-{
-    if (b->hp.status < 0) return NULL;
-    if (out.n_head == 0 || out.width == 0 || (uint64_t)out.n_head * out.width > (uint64_t)1 << 28) {
-        defect(b, kind, "the output has no sensible shape");
-        return NULL;
-    }
-    if (!llrti_vec_reserve(b->mem, &b->value, b->value.n + 1, LLRT_MEMORY_HOST) ||
-        !llrti_vec_reserve(b->mem, &b->op, b->op.n + 1, LLRT_MEMORY_HOST)) {
-        fail_nomem(b, "operator list", sizeof *b->op.data);
-        return NULL;
-    }
-    llrt_op *const op = &b->op.data[b->op.n];
-    memset(op, 0, sizeof *op);
-    op->kind = kind;
-    op->layer = b->layer;
-    op->n_in = n_in;
-    for (uint32_t i = 0; i < LLRTI_COUNT(op->in); i++) op->in[i] = i < n_in ? in[i] : LLRT_NONE;
-    for (uint32_t i = 0; i < LLRTI_COUNT(op->weight); i++) op->weight[i] = LLRT_NONE;
-    op->out = (uint32_t)b->value.n;
-    b->value.data[b->value.n++] = out;
-    b->op.n++;
-    return op;
-}
-
-static uint32_t out_of(const llrt_op *op)
-{
-    return op ? op->out : LLRT_NONE;
-}
-
-uint32_t llrti_build_embed(llrti_builder *b, uint32_t weight, float factor)
-{
-    if (!is_weight(b, LLRT_OP_EMBED, weight, 0, 0)) return LLRT_NONE;
-    if (weight == LLRT_NONE) return defect(b, LLRT_OP_EMBED, "no weight"), LLRT_NONE;
-    const llrt_value out = {LLRT_ROWS_TOKEN, 1, (uint32_t)b->weight.data[weight].desc.dim[0]};
-    llrt_op *const op = emit(b, LLRT_OP_EMBED, NULL, 0, out);
-    if (!op) return LLRT_NONE;
-    op->weight[0] = weight;
-    op->u.scale.factor = factor;
-    return op->out;
-}
-
-uint32_t llrti_build_position(llrti_builder *b, uint32_t x, uint32_t weight, int32_t offset)
-{
-    if (!is_ready(b, LLRT_OP_POSITION, &x, 1)) return LLRT_NONE;
-    if (weight == LLRT_NONE) return defect(b, LLRT_OP_POSITION, "no weight"), LLRT_NONE;
-    if (!is_weight(b, LLRT_OP_POSITION, weight, llrti_build_width(b, x), 0)) return LLRT_NONE;
-    if (value_of(b, x)->rows != LLRT_ROWS_TOKEN)
-        return defect(b, LLRT_OP_POSITION, "rows"), LLRT_NONE;
-    llrt_op *const op = emit(b, LLRT_OP_POSITION, &x, 1, *value_of(b, x));
-    if (!op) return LLRT_NONE;
-    op->weight[0] = weight;
-    op->u.position.offset = offset;
-    return op->out;
-}
-
-uint32_t llrti_build_gather(llrti_builder *b, uint32_t x)
-{
-    if (!is_ready(b, LLRT_OP_GATHER, &x, 1)) return LLRT_NONE;
-    llrt_value out = *value_of(b, x);
-    if (out.rows != LLRT_ROWS_TOKEN) return defect(b, LLRT_OP_GATHER, "rows"), LLRT_NONE;
-    out.rows = LLRT_ROWS_OUT;
-    return out_of(emit(b, LLRT_OP_GATHER, &x, 1, out));
-}
-
-uint32_t llrti_build_slice(llrti_builder *b, uint32_t x, uint32_t begin, uint32_t n_head,
-                           uint32_t width)
-{
-    if (!is_ready(b, LLRT_OP_SLICE, &x, 1)) return LLRT_NONE;
-    if ((uint64_t)begin + (uint64_t)n_head * width > llrti_build_width(b, x))
-        return defect(b, LLRT_OP_SLICE, "a slice beyond the row"), LLRT_NONE;
-    llrt_op *const op =
-        emit(b, LLRT_OP_SLICE, &x, 1, (llrt_value){value_of(b, x)->rows, n_head, width});
-    if (op) op->u.slice.begin = begin;
-    return out_of(op);
-}
-
-uint32_t llrti_build_concat(llrti_builder *b, const uint32_t *x, uint32_t n)
-{
-    uint64_t width = 0;
-    if (!is_ready(b, LLRT_OP_CONCAT, x, n)) return LLRT_NONE;
-    if (n < 1 || n > 6) return defect(b, LLRT_OP_CONCAT, "1 to 6 inputs"), LLRT_NONE;
-    for (uint32_t i = 0; i < n; i++) {
-        width += llrti_build_width(b, x[i]);
-        if (value_of(b, x[i])->rows != value_of(b, x[0])->rows)
-            return defect(b, LLRT_OP_CONCAT, "rows differ"), LLRT_NONE;
-    }
-    if (width > UINT32_MAX) return defect(b, LLRT_OP_CONCAT, "too wide"), LLRT_NONE;
-    return out_of(
-        emit(b, LLRT_OP_CONCAT, x, n, (llrt_value){value_of(b, x[0])->rows, 1, (uint32_t)width}));
-}
-
-/* Operators on one or two values of the same shape, whose shape the result has. */
-static llrt_op *emit_elementwise(llrti_builder *b, llrt_op_kind kind, uint32_t x, uint32_t y,
-                                 uint32_t n_in)
-{
-    const uint32_t in[2] = {x, y};
-    if (!is_ready(b, kind, in, n_in)) return NULL;
-    const llrt_value *const a = value_of(b, x), *const c = value_of(b, n_in == 2 ? y : x);
-    if (a->rows != c->rows || llrti_build_width(b, x) != (uint64_t)c->n_head * c->width) {
-        defect(b, kind, "shapes differ");
-        return NULL;
-    }
-    return emit(b, kind, in, n_in, *a);
-}
-
-uint32_t llrti_build_add(llrti_builder *b, uint32_t x, uint32_t y)
-{
-    return out_of(emit_elementwise(b, LLRT_OP_ADD, x, y, 2));
-}
-
-uint32_t llrti_build_mul(llrti_builder *b, uint32_t x, uint32_t y)
-{
-    return out_of(emit_elementwise(b, LLRT_OP_MUL, x, y, 2));
-}
-
-uint32_t llrti_build_sigmoid_gate(llrti_builder *b, uint32_t x, uint32_t gate)
-{
-    return out_of(emit_elementwise(b, LLRT_OP_SIGMOID_GATE, x, gate, 2));
-}
-
-uint32_t llrti_build_scale(llrti_builder *b, uint32_t x, float factor)
-{
-    llrt_op *const op = emit_elementwise(b, LLRT_OP_SCALE, x, x, 1);
-    if (op) op->u.scale.factor = factor;
-    return out_of(op);
-}
-
-uint32_t llrti_build_soft_cap(llrti_builder *b, uint32_t x, float cap)
-{
-    llrt_op *const op = emit_elementwise(b, LLRT_OP_SOFT_CAP, x, x, 1);
-    if (op) op->u.scale.factor = cap;
-    return out_of(op);
-}
-
-uint32_t llrti_build_rms_norm(llrti_builder *b, uint32_t x, uint32_t weight, float eps,
-                              float weight_offset)
-{
-    if (!is_ready(b, LLRT_OP_RMS_NORM, &x, 1) ||
-        !is_weight(b, LLRT_OP_RMS_NORM, weight, value_of(b, x)->width, 1))
-        return LLRT_NONE;
-    llrt_op *const op = emit_elementwise(b, LLRT_OP_RMS_NORM, x, x, 1);
-    if (!op) return LLRT_NONE;
-    op->weight[0] = weight;
-    op->u.norm.eps = eps;
-    op->u.norm.weight_offset = weight_offset;
-    return op->out;
-}
-
-uint32_t llrti_build_layer_norm(llrti_builder *b, uint32_t x, uint32_t weight, uint32_t bias,
-                                float eps)
-{
-    if (!is_ready(b, LLRT_OP_LAYER_NORM, &x, 1) ||
-        !is_weight(b, LLRT_OP_LAYER_NORM, weight, value_of(b, x)->width, 1) ||
-        !is_weight(b, LLRT_OP_LAYER_NORM, bias, value_of(b, x)->width, 1))
-        return LLRT_NONE;
-    llrt_op *const op = emit_elementwise(b, LLRT_OP_LAYER_NORM, x, x, 1);
-    if (!op) return LLRT_NONE;
-    op->weight[0] = weight;
-    op->weight[1] = bias;
-    op->u.norm.eps = eps;
-    return op->out;
-}
-
-static llrt_op *emit_product(llrti_builder *b, llrt_op_kind kind, uint32_t x, uint32_t weight,
-                             uint32_t bias, llrt_value out)
-{
-    const uint64_t d_out = (uint64_t)out.n_head * out.width;
-    if (!is_ready(b, kind, &x, 1)) return NULL;
-    if (weight == LLRT_NONE) return defect(b, kind, "no weight"), NULL;
-    if (!is_weight(b, kind, weight, llrti_build_width(b, x), d_out) ||
-        !is_weight(b, kind, bias, d_out, 1))
-        return NULL;
-    out.rows = value_of(b, x)->rows;
-    llrt_op *const op = emit(b, kind, &x, 1, out);
-    if (!op) return NULL;
-    op->weight[0] = weight;
-    op->weight[1] = bias;
-    return op;
-}
-
-uint32_t llrti_build_linear(llrti_builder *b, uint32_t x, uint32_t weight, uint32_t bias,
-                            uint32_t n_head, uint32_t width)
-{
-    return out_of(emit_product(b, LLRT_OP_LINEAR, x, weight, bias,
-                               (llrt_value){LLRT_ROWS_TOKEN, n_head, width}));
-}
-
-uint32_t llrti_build_rope(llrti_builder *b, uint32_t x, const llrti_rope *rope)
-{
-    if (!is_ready(b, LLRT_OP_ROPE, &x, 1)) return LLRT_NONE;
-    if (!rope->inv_freq || rope->n_rot % 2 || rope->n_rot > value_of(b, x)->width ||
-        value_of(b, x)->rows != LLRT_ROWS_TOKEN)
-        return defect(b, LLRT_OP_ROPE, "rotated elements"), LLRT_NONE;
-    llrt_op *const op = emit_elementwise(b, LLRT_OP_ROPE, x, x, 1);
-    if (!op) return LLRT_NONE;
-    op->u.rope.pairs = rope->pairs;
-    op->u.rope.n_rot = rope->n_rot;
-    op->u.rope.magnitude = rope->magnitude;
-    op->u.rope.inv_freq = rope->inv_freq;
-    return op->out;
-}
-
-uint32_t llrti_build_attention(llrti_builder *b, uint32_t q, uint32_t k, uint32_t v,
-                               const llrti_attention *how)
-{
-    const uint32_t in[3] = {q, k, v};
-    if (!is_ready(b, LLRT_OP_ATTENTION, in, 3)) return LLRT_NONE;
-    const llrt_value vq = *value_of(b, q), vk = *value_of(b, k), vv = *value_of(b, v);
-    if (vq.width != vk.width || vk.n_head != vv.n_head || vq.n_head % vk.n_head ||
-        vq.rows != LLRT_ROWS_TOKEN || vk.rows != LLRT_ROWS_TOKEN || vv.rows != LLRT_ROWS_TOKEN)
-        return defect(b, LLRT_OP_ATTENTION, "shapes of q, k and v"), LLRT_NONE;
-    if (!llrti_vec_reserve(b->mem, &b->kv, b->kv.n + 1, LLRT_MEMORY_HOST)) {
-        fail_nomem(b, "kv list", sizeof *b->kv.data);
-        return LLRT_NONE;
-    }
-    llrt_op *const op =
-        emit(b, LLRT_OP_ATTENTION, in, 3, (llrt_value){LLRT_ROWS_TOKEN, vq.n_head, vv.width});
-    if (!op) return LLRT_NONE;
-    op->u.attention.kv = (uint32_t)b->kv.n;
-    op->u.attention.mask = LLRT_MASK_CAUSAL;
-    op->u.attention.scale = how->scale != 0 ? how->scale : (float)(1.0 / sqrt((double)vk.width));
-    op->u.attention.soft_cap = how->soft_cap;
-    op->u.attention.window = how->window;
-    b->kv.data[b->kv.n++] = (llrt_kv_desc){vk.n_head, vk.width, vv.width, b->layer};
-    return op->out;
-}
-
-uint32_t llrti_build_glu(llrti_builder *b, uint32_t gate, uint32_t up, llrt_activation act)
-{
-    llrt_op *const op = emit_elementwise(b, LLRT_OP_GLU, gate, up, 2);
-    if (op) op->u.act.act = act;
-    return out_of(op);
-}
-
-uint32_t llrti_build_activate(llrti_builder *b, uint32_t x, llrt_activation act)
-{
-    llrt_op *const op = emit_elementwise(b, LLRT_OP_ACTIVATE, x, x, 1);
-    if (op) op->u.act.act = act;
-    return out_of(op);
-}
-
-uint32_t llrti_build_head(llrti_builder *b, uint32_t hidden, uint32_t weight, uint32_t bias)
-{
-    const llrt_value out = {LLRT_ROWS_OUT, 1, llrti_build_rows_of(b, weight)};
-    llrt_op *const op = emit_product(b, LLRT_OP_HEAD, hidden, weight, bias, out);
-    if (!op) return LLRT_NONE;
-    if (b->value.data[op->out].rows != LLRT_ROWS_OUT)
-        return defect(b, LLRT_OP_HEAD, "gather the wanted rows first"), LLRT_NONE;
-    b->model->logits = op->out;
-    b->model->hidden = hidden;
-    return op->out;
 }

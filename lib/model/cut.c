@@ -5,8 +5,11 @@
  * A value crosses the cut before stage s when a stage below s writes it and stage s or a later
  * one reads it. What crosses a cut is output of the stage below and input of the stage above, in
  * ascending order of the value; a value that is read only further up passes through, being input
- * and output of a stage that does not touch it. Values, weights and kv slots are renumbered per
- * stage in the order in which they first appear.
+ * and output of a stage that does not touch it. Values, weights, kv slots and states are
+ * renumbered per stage in the order in which they first appear.
+ *
+ * The program that ends at the hidden states is a prefix of the whole one, which only the last
+ * stage notices: nothing after the hidden states crosses a cut, being rows of its own.
  */
 #include <string.h>
 
@@ -17,11 +20,17 @@ typedef struct cutter {
     llrti_mem *mem;
     const llrti_model *model;
     uint32_t n_stage;
-    uint32_t *writer;                          /* (n_value) stage that writes it */
-    uint32_t *last_read;                       /* (n_value) last stage that reads it */
-    uint32_t *op_end;                          /* (n_stage) index behind its last operator */
-    uint32_t *value_map, *weight_map, *kv_map; /* new index in the stage at work, or LLRT_NONE */
+    uint32_t *writer;    /* (n_value) stage that writes it */
+    uint32_t *last_read; /* (n_value) last stage that reads it */
+    uint32_t *op_end;    /* (n_stage) index behind its last operator */
+    /* New index in the stage at work, or LLRT_NONE. */
+    uint32_t *value_map, *weight_map, *kv_map, *state_map;
 } cutter;
+
+/* Numbers of what a stage has. */
+typedef struct counts {
+    uint32_t value, weight, kv, state;
+} counts;
 
 static bool crosses(const cutter *c, uint32_t value, uint32_t stage)
 {
@@ -88,54 +97,79 @@ static uint32_t *new_indices(llrti_mem *mem, size_t n)
     return p;
 }
 
-/* New indices of what the stage uses; n[] becomes the number of values, weights and kv slots. */
-static void number_stage(cutter *c, uint32_t stage, uint32_t begin, uint32_t end, uint32_t n[3])
+/* Where an operator names its state, or NULL. */
+static uint32_t *state_of(llrt_op *op)
+{
+    switch (op->kind) {
+    case LLRT_OP_SHORT_CONV:
+        return &op->u.conv.state;
+    case LLRT_OP_GATED_DELTA:
+    case LLRT_OP_SSM_SCAN:
+        return &op->u.scan.state;
+    default:
+        return NULL;
+    }
+}
+
+static void give_index(uint32_t *map, uint32_t old, uint32_t *n)
+{
+    if (map[old] == LLRT_NONE) map[old] = (*n)++;
+}
+
+/* New indices of what the stage uses, and how many there are. */
+static counts number_stage(cutter *c, uint32_t stage, uint32_t begin, uint32_t end)
 {
     const llrt_program *const p = c->model->program;
+    counts n = {0};
     memset(c->value_map, 0xff, p->n_value * sizeof *c->value_map);
     memset(c->weight_map, 0xff, c->model->n_weight * sizeof *c->weight_map);
     memset(c->kv_map, 0xff, c->model->n_kv * sizeof *c->kv_map);
-    n[0] = n[1] = n[2] = 0;
+    memset(c->state_map, 0xff, c->model->n_state * sizeof *c->state_map);
     for (uint32_t v = 0; stage > 0 && v < p->n_value; v++)
-        if (crosses(c, v, stage)) c->value_map[v] = n[0]++;
+        if (crosses(c, v, stage)) c->value_map[v] = n.value++;
     for (uint32_t i = begin; i < end; i++) {
-        const llrt_op *const op = &p->op[i];
-        if (c->value_map[op->out] == LLRT_NONE) c->value_map[op->out] = n[0]++;
-        for (uint32_t k = 0; k < LLRTI_COUNT(op->weight); k++)
-            if (op->weight[k] != LLRT_NONE && c->weight_map[op->weight[k]] == LLRT_NONE)
-                c->weight_map[op->weight[k]] = n[1]++;
-        if (op->kind == LLRT_OP_ATTENTION && c->kv_map[op->u.attention.kv] == LLRT_NONE)
-            c->kv_map[op->u.attention.kv] = n[2]++;
+        llrt_op op = p->op[i];
+        const uint32_t *const state = state_of(&op);
+        give_index(c->value_map, op.out, &n.value);
+        for (uint32_t k = 0; k < LLRTI_COUNT(op.weight); k++)
+            if (op.weight[k] != LLRT_NONE) give_index(c->weight_map, op.weight[k], &n.weight);
+        if (op.kind == LLRT_OP_ATTENTION) give_index(c->kv_map, op.u.attention.kv, &n.kv);
+        if (state) give_index(c->state_map, *state, &n.state);
     }
+    return n;
 }
 
 /* The arrays of a stage while they are filled. */
 typedef struct stage_arrays {
     llrt_value *value;
     llrt_op *op;
-    uint32_t *input, *output, *weight, *kv_index;
+    uint32_t *input, *output, *weight, *kv_index, *state_index, *tap;
     llrt_tensor_desc *tensor;
     llrt_kv_desc *kv;
+    llrt_state_desc *state;
 } stage_arrays;
 
-static llrt_status allocate_stage(cutter *c, llrti_stage *s, const uint32_t n[3], stage_arrays *a,
-                                  llrt_error *err)
+static llrt_status allocate_stage(cutter *c, llrti_stage *s, stage_arrays *a, llrt_error *err)
 {
-    llrt_program *const p = &s->program;
+    llrt_program *const p = &s->program[0];
     const size_t one = 1;
     /* Handed to the stage at once, so that llrti_stages_free finds whatever was allocated. */
     p->value = a->value =
-        llrti_calloc(c->mem, LLRTI_MAX(one, n[0]), sizeof *a->value, LLRT_MEMORY_HOST);
+        llrti_calloc(c->mem, LLRTI_MAX(one, p->n_value), sizeof *a->value, LLRT_MEMORY_HOST);
     p->op = a->op = llrti_calloc(c->mem, LLRTI_MAX(one, p->n_op), sizeof *a->op, LLRT_MEMORY_HOST);
     p->input = a->input = new_indices(c->mem, p->n_input);
     p->output = a->output = new_indices(c->mem, p->n_output);
-    s->weight = a->weight = new_indices(c->mem, n[1]);
+    s->weight = a->weight = new_indices(c->mem, s->n_weight);
     s->tensor = a->tensor =
-        llrti_calloc(c->mem, LLRTI_MAX(one, n[1]), sizeof *a->tensor, LLRT_MEMORY_HOST);
-    s->kv = a->kv = llrti_calloc(c->mem, LLRTI_MAX(one, n[2]), sizeof *a->kv, LLRT_MEMORY_HOST);
-    s->kv_index = a->kv_index = new_indices(c->mem, n[2]);
+        llrti_calloc(c->mem, LLRTI_MAX(one, s->n_weight), sizeof *a->tensor, LLRT_MEMORY_HOST);
+    s->kv = a->kv = llrti_calloc(c->mem, LLRTI_MAX(one, s->n_kv), sizeof *a->kv, LLRT_MEMORY_HOST);
+    s->kv_index = a->kv_index = new_indices(c->mem, s->n_kv);
+    s->state = a->state =
+        llrti_calloc(c->mem, LLRTI_MAX(one, s->n_state), sizeof *a->state, LLRT_MEMORY_HOST);
+    s->state_index = a->state_index = new_indices(c->mem, s->n_state);
+    s->tap = a->tap = new_indices(c->mem, s->n_tap);
     if (!a->value || !a->op || !a->input || !a->output || !a->weight || !a->tensor || !a->kv ||
-        !a->kv_index)
+        !a->kv_index || !a->state || !a->state_index || !a->tap)
         return llrti_fail_nomem(err, "stage", p->n_op * sizeof *a->op);
     return LLRT_OK;
 }
@@ -150,6 +184,8 @@ static void fill_ops(const cutter *c, stage_arrays *a, uint32_t begin, uint32_t 
         for (uint32_t k = 0; k < LLRTI_COUNT(op->weight); k++)
             if (op->weight[k] != LLRT_NONE) op->weight[k] = c->weight_map[op->weight[k]];
         if (op->kind == LLRT_OP_ATTENTION) op->u.attention.kv = c->kv_map[op->u.attention.kv];
+        uint32_t *const state = state_of(op);
+        if (state) *state = c->state_map[*state];
     }
 }
 
@@ -168,6 +204,44 @@ static void fill_tables(const cutter *c, stage_arrays *a)
         a->kv_index[c->kv_map[k]] = k;
         a->kv[c->kv_map[k]] = m->kv[k];
     }
+    for (uint32_t k = 0; k < m->n_state; k++) {
+        if (c->state_map[k] == LLRT_NONE) continue;
+        a->state_index[c->state_map[k]] = k;
+        a->state[c->state_map[k]] = m->state[k];
+    }
+}
+
+static uint32_t map_value(const cutter *c, uint32_t value)
+{
+    return value == LLRT_NONE ? LLRT_NONE : c->value_map[value];
+}
+
+/* The model's outputs, which the last stage has. */
+static void fill_ends(const cutter *c, llrti_stage *s, stage_arrays *a)
+{
+    const llrti_model *const m = c->model;
+    const llrt_program *const p = m->program;
+    for (uint32_t i = 0; i < p->n_output; i++) a->output[i] = c->value_map[p->output[i]];
+    for (uint32_t i = 0; i < m->n_tap; i++) a->tap[i] = c->value_map[m->tap[i]];
+    s->logits = map_value(c, m->logits);
+    s->score = map_value(c, m->score);
+    s->hidden = map_value(c, m->hidden);
+    s->program[0].logits = s->logits;
+}
+
+/* The program that leaves out what comes after the hidden states. */
+static void make_prefix(const cutter *c, llrti_stage *s, bool is_last)
+{
+    llrt_program *const p = &s->program[1];
+    *p = s->program[0];
+    s->n_program = c->model->n_program;
+    if (!is_last || s->n_program < 2) return;
+    const llrt_program *const whole = &c->model->program[0], *const part = &c->model->program[1];
+    p->n_op -= whole->n_op - part->n_op;
+    p->n_value -= whole->n_value - part->n_value; /* the last ones */
+    p->n_output = part->n_output;
+    p->output += whole->n_output - part->n_output;
+    p->logits = LLRT_NONE;
 }
 
 static llrt_status make_stage(cutter *c, uint32_t stage, llrti_stage *s, llrt_error *err)
@@ -175,17 +249,19 @@ static llrt_status make_stage(cutter *c, uint32_t stage, llrti_stage *s, llrt_er
     const llrt_program *const p = c->model->program;
     const uint32_t begin = stage ? c->op_end[stage - 1] : 0, end = c->op_end[stage];
     const bool is_last = stage + 1 == c->n_stage;
-    uint32_t n[3];
     stage_arrays a;
-    number_stage(c, stage, begin, end, n);
-    s->program.n_op = end - begin;
-    s->program.n_value = n[0];
-    s->program.n_input = count_crossing(c, stage);
-    s->program.n_output = is_last ? p->n_output : count_crossing(c, stage + 1);
-    s->program.logits = s->logits = s->hidden = LLRT_NONE;
-    s->n_weight = n[1];
-    s->n_kv = n[2];
-    LLRTI_TRY(allocate_stage(c, s, n, &a, err));
+    const counts n = number_stage(c, stage, begin, end);
+    llrt_program *const own = &s->program[0];
+    own->n_op = end - begin;
+    own->n_value = n.value;
+    own->n_input = count_crossing(c, stage);
+    own->n_output = is_last ? p->n_output : count_crossing(c, stage + 1);
+    own->logits = s->logits = s->hidden = s->score = LLRT_NONE;
+    s->n_weight = n.weight;
+    s->n_kv = n.kv;
+    s->n_state = n.state;
+    s->n_tap = is_last ? c->model->n_tap : 0;
+    LLRTI_TRY(allocate_stage(c, s, &a, err));
     fill_ops(c, &a, begin, end);
     fill_tables(c, &a);
     uint32_t n_input = 0, n_output = 0;
@@ -193,12 +269,8 @@ static llrt_status make_stage(cutter *c, uint32_t stage, llrti_stage *s, llrt_er
         if (stage > 0 && crosses(c, v, stage)) a.input[n_input++] = c->value_map[v];
         if (!is_last && crosses(c, v, stage + 1)) a.output[n_output++] = c->value_map[v];
     }
-    if (is_last) {
-        for (uint32_t i = 0; i < p->n_output; i++) a.output[i] = c->value_map[p->output[i]];
-        s->logits = c->value_map[c->model->logits];
-        s->hidden = c->value_map[c->model->hidden];
-        s->program.logits = p->logits == LLRT_NONE ? LLRT_NONE : c->value_map[p->logits];
-    }
+    if (is_last) fill_ends(c, s, &a);
+    make_prefix(c, s, is_last);
     return LLRT_OK;
 }
 
@@ -217,8 +289,9 @@ llrt_status llrti_model_cut(llrti_mem *mem, const llrti_model *model, uint32_t n
     c.value_map = new_indices(mem, p->n_value);
     c.weight_map = new_indices(mem, model->n_weight);
     c.kv_map = new_indices(mem, model->n_kv);
+    c.state_map = new_indices(mem, model->n_state);
     if (!made || !c.writer || !c.last_read || !c.op_end || !c.value_map || !c.weight_map ||
-        !c.kv_map) {
+        !c.kv_map || !c.state_map) {
         status = llrti_fail_nomem(err, "stages", n_stage * sizeof *made);
         goto fail;
     }
@@ -233,6 +306,7 @@ fail:
     llrti_free(mem, c.value_map);
     llrti_free(mem, c.weight_map);
     llrti_free(mem, c.kv_map);
+    llrti_free(mem, c.state_map);
     return status;
 }
 
@@ -241,14 +315,17 @@ void llrti_stages_free(llrti_mem *mem, llrti_stage *stages, uint32_t n_stage)
     if (!stages) return;
     for (uint32_t i = 0; i < n_stage; i++) {
         llrti_stage *const s = &stages[i];
-        llrti_free(mem, (void *)s->program.value);
-        llrti_free(mem, (void *)s->program.op);
-        llrti_free(mem, (void *)s->program.input);
-        llrti_free(mem, (void *)s->program.output);
+        llrti_free(mem, (void *)s->program[0].value);
+        llrti_free(mem, (void *)s->program[0].op);
+        llrti_free(mem, (void *)s->program[0].input);
+        llrti_free(mem, (void *)s->program[0].output);
         llrti_free(mem, (void *)s->weight);
         llrti_free(mem, (void *)s->tensor);
         llrti_free(mem, (void *)s->kv);
         llrti_free(mem, (void *)s->kv_index);
+        llrti_free(mem, (void *)s->state);
+        llrti_free(mem, (void *)s->state_index);
+        llrti_free(mem, (void *)s->tap);
     }
     llrti_free(mem, stages);
 }

@@ -274,6 +274,7 @@ void llrti_decoder_emit(llrti_builder *b, const llrti_decoder *d)
         llrti_build_layer(b, i);
         x = llrti_build_add(b, x, llrti_decoder_attention(b, d, x));
         x = llrti_build_add(b, x, llrti_decoder_mlp(b, d, x));
+        llrti_build_layer_output(b, x);
     }
     llrti_decoder_finish(b, d, x);
 }

@@ -91,6 +91,7 @@ void llrti_family_gpt2(llrti_builder *b)
         const uint32_t up = project(b, normalise(b, x, &name_ffn_norm, eps), &name_up, m->d_ff);
         x = llrti_build_add(b, x,
                             project(b, llrti_build_activate(b, up, act), &name_down, m->d_model));
+        llrti_build_layer_output(b, x);
     }
     const uint32_t hidden = normalise(b, llrti_build_gather(b, x), &name_norm, eps);
     const bool has_head = llrti_build_has(b, &name_head, ".weight");

@@ -13,16 +13,15 @@
 #include "text.h"
 
 #define N_CTX_DEFAULT 8192
-#define N_OUTPUT 2
 
 /* A model with what it owns beyond the public fields. */
 typedef struct storage {
     llrti_model model; /* first: a llrti_model * is a storage * */
     llrti_arena arena;
-    llrt_program program;
-    uint32_t output[N_OUTPUT];
+    llrt_program program[LLRTI_PROGRAM_MAX];
     llrti_model_weight *weight;
     llrt_kv_desc *kv;
+    llrt_state_desc *state;
     llrt_value *value;
     llrt_op *op;
 } storage;
@@ -74,6 +73,19 @@ static uint32_t common_window(const llrti_builder *b)
     return window;
 }
 
+/* What the attention operators say about the whole model. */
+static void describe_attention(const llrti_builder *b, llrti_model *m)
+{
+    m->window = common_window(b);
+    for (size_t i = 0; i < b->op.n; i++) {
+        const llrt_op *const op = &b->op.data[i];
+        if (op->kind != LLRT_OP_ATTENTION) continue;
+        if (op->u.attention.mask == LLRT_MASK_FULL) m->is_bidirectional = true;
+        if (b->kv.data[op->u.attention.kv].group == LLRT_KV_GROUP_WINDOW)
+            m->kv_window = LLRTI_MAX(m->kv_window, op->u.attention.window);
+    }
+}
+
 static void count_unused(const llrti_builder *b, llrti_model *m)
 {
     const uint32_t n = llrti_model_file_n_tensor(b->hp.file);
@@ -85,35 +97,95 @@ static void count_unused(const llrti_builder *b, llrti_model *m)
     }
 }
 
+/*
+ * The outputs of the whole model; what is not in the program that ends at the hidden states comes
+ * first. NULL without memory.
+ */
+static const uint32_t *list_outputs(const llrti_builder *b, uint32_t *n, uint32_t *n_before)
+{
+    const llrti_model *const m = b->model;
+    uint32_t *const list = llrti_arena_alloc(b->arena, (3 + b->n_tap) * sizeof *list, sizeof *list);
+    *n = 0;
+    if (!list) return NULL;
+    if (m->logits != LLRT_NONE) list[(*n)++] = m->logits;
+    if (m->score != LLRT_NONE) list[(*n)++] = m->score;
+    *n_before = *n;
+    list[(*n)++] = m->hidden;
+    for (uint32_t i = 0; i < b->n_tap; i++) list[(*n)++] = b->tap[i];
+    return list;
+}
+
+static bool make_programs(storage *s, llrti_builder *b)
+{
+    llrti_model *const m = &s->model;
+    uint32_t n_output, n_before = 0;
+    const uint32_t *const output = list_outputs(b, &n_output, &n_before);
+    if (!output) {
+        b->hp.status = llrti_fail_nomem(b->hp.err, "list of outputs", sizeof *output);
+        return false;
+    }
+    s->program[0] = (llrt_program){.n_value = (uint32_t)b->value.n,
+                                   .n_op = (uint32_t)b->op.n,
+                                   .n_output = n_output,
+                                   .value = b->value.data,
+                                   .op = b->op.data,
+                                   .output = output,
+                                   .logits = m->logits};
+    m->n_program = 1;
+    m->program = s->program;
+    if (n_before == 0) return true;
+    s->program[1] = s->program[0];
+    s->program[1].n_op = (uint32_t)b->n_embed_op;
+    s->program[1].n_value = (uint32_t)b->n_embed_op; /* every operator writes one */
+    s->program[1].n_output = n_output - n_before;
+    s->program[1].output = output + n_before;
+    s->program[1].logits = LLRT_NONE;
+    m->n_program = 2;
+    return true;
+}
+
 /* Hands the arrays over to the model. */
 static void take_over(storage *s, llrti_builder *b)
 {
     llrti_model *const m = &s->model;
+    if (!make_programs(s, b)) return;
+    describe_attention(b, m);
     s->weight = b->weight.data;
     s->kv = b->kv.data;
+    s->state = b->state.data;
     s->value = b->value.data;
     s->op = b->op.data;
     m->weight = s->weight;
     m->n_weight = (uint32_t)b->weight.n;
     m->kv = s->kv;
     m->n_kv = (uint32_t)b->kv.n;
-    s->output[0] = m->logits;
-    s->output[1] = m->hidden;
-    s->program = (llrt_program){.n_value = (uint32_t)b->value.n,
-                                .n_op = (uint32_t)b->op.n,
-                                .n_output = N_OUTPUT,
-                                .value = s->value,
-                                .op = s->op,
-                                .output = s->output,
-                                .logits = m->logits};
-    m->program = &s->program;
-    m->window = common_window(b);
+    m->state = s->state;
+    m->n_state = (uint32_t)b->state.n;
+    m->tap = b->tap;
+    m->n_tap = b->n_tap;
     m->n_ctx_max = b->n_ctx_max;
-    m->can_generate = true;
+    m->can_generate = m->logits != LLRT_NONE;
+    m->can_embed = m->hidden != LLRT_NONE;
     memset(&b->weight, 0, sizeof b->weight);
     memset(&b->kv, 0, sizeof b->kv);
+    memset(&b->state, 0, sizeof b->state);
     memset(&b->value, 0, sizeof b->value);
     memset(&b->op, 0, sizeof b->op);
+}
+
+/* Layers whose output is wanted; what they leave is filled in as they are built. */
+static void choose_taps(llrti_builder *b, const llrti_model_options *options)
+{
+    const size_t bytes = options->n_tap * sizeof *b->tap;
+    if (!options->n_tap) return;
+    b->n_tap = options->n_tap;
+    b->tap_layer = options->tap_layer;
+    b->tap = llrti_arena_alloc(b->arena, bytes, sizeof *b->tap);
+    if (!b->tap) {
+        b->hp.status = llrti_fail_nomem(b->hp.err, "taps", bytes);
+        return;
+    }
+    memset(b->tap, 0xff, bytes);
 }
 
 static void choose_context(llrti_builder *b, uint32_t n_ctx)
@@ -130,9 +202,9 @@ static void check_result(llrti_builder *b, uint32_t n_ctx)
 {
     llrti_model *const m = b->model;
     if (!llrti_build_ok(b)) return;
-    if (m->logits == LLRT_NONE || m->hidden == LLRT_NONE)
+    if (m->hidden == LLRT_NONE)
         llrti_build_fail(b, LLRT_ERR_INTERNAL, b->hp.architecture,
-                         "the description of '%s' emits no logits", b->hp.architecture);
+                         "the description of '%s' emits no hidden states", b->hp.architecture);
     if (n_ctx > b->n_ctx_max)
         llrti_build_fail(b, LLRT_ERR_ARGUMENT, "n_ctx",
                          "found a context of %u, expected at most %u: "
@@ -141,8 +213,10 @@ static void check_result(llrti_builder *b, uint32_t n_ctx)
     if (!n_ctx && m->n_ctx > b->n_ctx_max) m->n_ctx = b->n_ctx_max;
 }
 
-static llrt_status build(storage *s, const llrti_model_file *file, uint32_t n_ctx, llrt_error *err)
+static llrt_status build(storage *s, const llrti_model_file *file,
+                         const llrti_model_options *options, llrt_error *err)
 {
+    const uint32_t n_ctx = options->n_ctx;
     llrti_builder b = {
         .mem = s->model.mem, .arena = &s->arena, .model = &s->model, .hf_prefix = ""};
     llrti_map_init(&b.by_name, b.mem, LLRT_MEMORY_HOST);
@@ -160,6 +234,7 @@ static llrt_status build(storage *s, const llrti_model_file *file, uint32_t n_ct
         goto done;
     }
     choose_context(&b, n_ctx);
+    choose_taps(&b, options);
     if (llrti_build_ok(&b)) family->build(&b);
     check_result(&b, n_ctx);
     if (llrti_build_ok(&b)) {
@@ -170,21 +245,23 @@ done:
     llrti_map_free(&b.by_name);
     llrti_vec_free(b.mem, &b.weight);
     llrti_vec_free(b.mem, &b.kv);
+    llrti_vec_free(b.mem, &b.state);
     llrti_vec_free(b.mem, &b.value);
     llrti_vec_free(b.mem, &b.op);
     return b.hp.status;
 }
 
-llrt_status llrti_model_create(llrti_mem *mem, const llrti_model_file *file, uint32_t n_ctx,
-                               llrti_model **out, llrt_error *err)
+llrt_status llrti_model_create_tapped(llrti_mem *mem, const llrti_model_file *file,
+                                      const llrti_model_options *options, llrti_model **out,
+                                      llrt_error *err)
 {
     *out = NULL;
     storage *const s = llrti_calloc(mem, 1, sizeof *s, LLRT_MEMORY_HOST);
     if (!s) return llrti_fail_nomem(err, "model", sizeof *s);
     llrti_arena_init(&s->arena, mem, LLRT_MEMORY_HOST);
     s->model.mem = mem;
-    s->model.logits = s->model.hidden = LLRT_NONE;
-    const llrt_status status = build(s, file, n_ctx, err);
+    s->model.logits = s->model.hidden = s->model.score = LLRT_NONE;
+    const llrt_status status = build(s, file, options, err);
     if (status < 0) {
         llrti_error_file(err, llrti_model_file_path(file));
         llrti_model_free(&s->model);
@@ -194,6 +271,13 @@ llrt_status llrti_model_create(llrti_mem *mem, const llrti_model_file *file, uin
     return LLRT_OK;
 }
 
+llrt_status llrti_model_create(llrti_mem *mem, const llrti_model_file *file, uint32_t n_ctx,
+                               llrti_model **out, llrt_error *err)
+{
+    const llrti_model_options options = {.n_ctx = n_ctx};
+    return llrti_model_create_tapped(mem, file, &options, out, err);
+}
+
 void llrti_model_free(llrti_model *model)
 {
     if (!model) return;
@@ -201,6 +285,7 @@ void llrti_model_free(llrti_model *model)
     llrti_mem *const mem = model->mem;
     llrti_free(mem, s->weight);
     llrti_free(mem, s->kv);
+    llrti_free(mem, s->state);
     llrti_free(mem, s->value);
     llrti_free(mem, s->op);
     llrti_arena_free(&s->arena);

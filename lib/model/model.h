@@ -15,12 +15,43 @@
 
 #include "model_file.h"
 
-/** A weight of the model: what the backend is told, and where its bytes are. */
+/** Programs of a model at most: the whole of it, and what ends at its hidden states. */
+#define LLRTI_PROGRAM_MAX 2
+
+/** How the hidden states of a text become one vector. */
+typedef enum llrti_pooling {
+    LLRTI_POOLING_NONE, /* the file does not say */
+    LLRTI_POOLING_MEAN, /* of all tokens */
+    LLRTI_POOLING_FIRST,
+    LLRTI_POOLING_LAST,
+    LLRTI_POOLING_MAX /* of each component */
+} llrti_pooling;
+
+/**
+ * A weight of the model: what the backend is told, and where its bytes are.
+ *
+ * The weight's rows come in slices of slice_rows; row r of slice i, element k of it, is
+ *
+ *   as it is     at file row  i * slice_step + row_begin + r * row_step,
+ *                   column    col_begin + k * col_step
+ *   transposed   at file row  i * slice_step + k,
+ *                   column    row_begin + r * row_step
+ *
+ * of `tensor`, or with i = 0 of part[i] when every slice is a tensor of its own. weight.h reads
+ * them. With `scales`, `tensor` holds the blocks of MXFP4 numbers as safetensors files have them:
+ * a row is its blocks' 16 bytes, values 2j and 2j + 1 in byte j.
+ */
 typedef struct llrti_model_weight {
-    llrt_tensor_desc desc;      /* as the backend sees it: dims after transposition */
-    const llrti_tensor *tensor; /* in the file; borrowed from the model file */
-    /* The file has d_in rows of d_out elements (dim[0] there is d_out), as GPT-2 checkpoints do. */
-    bool is_transposed;
+    llrt_tensor_desc desc;           /* as the backend sees it */
+    const llrti_tensor *tensor;      /* in the file (the first of several); borrowed from it */
+    const llrti_tensor *const *part; /* (n_part) tensors that are stacked; NULL: only `tensor` */
+    const llrti_tensor *scales;      /* a byte for each block; NULL: none */
+    /* What GGUF files call it (".weight" or ".bias" included); NULL: not, or not as one tensor. */
+    const char *gguf_name;
+    uint32_t n_part;
+    bool is_transposed; /* as the matrices of GPT-2 checkpoints are */
+    uint64_t slice_rows, slice_step, row_begin, row_step, col_begin, col_step;
+    uint64_t row_elements; /* of a file row */
 } llrti_model_weight;
 
 typedef struct llrti_model {
@@ -29,19 +60,44 @@ typedef struct llrti_model {
     const char *name;         /* from the metadata, or "" */
     uint32_t n_layer, n_head, n_kv_head, head_dim, d_model, d_ff, n_vocab;
     uint32_t n_ctx_train; /* 0 when the file does not say */
-    uint32_t window;    /* sliding window of its attention layers, 0: none, or not in all of them */
-    bool can_generate;  /* has logits */
-    uint32_t n_ctx;     /* the context it was built for */
+    uint32_t window; /* sliding window of its attention layers, 0: none, or not in all of them */
+    uint32_t
+        kv_window;     /* positions that slots of LLRT_KV_GROUP_WINDOW look back at most, 0: none */
+    bool can_generate; /* has logits */
+    bool can_embed;    /* has a program that ends at the hidden states */
+    bool is_bidirectional; /* attention sees what comes after: a text is computed in one step */
+    llrti_pooling pooling; /* what the model was trained with */
+    uint32_t n_label;      /* width of the score, 0: none */
+    uint32_t n_token_type; /* token types it knows, 0: none */
+    uint32_t n_ctx;        /* the context it was built for */
     uint32_t n_ctx_max; /* positions that exist at most (learned ones); UINT32_MAX: no such limit */
     uint32_t n_unused;  /* tensors of the file that nothing uses */
     const char *unused; /* the first of them, borrowed from the file; NULL: none */
-    uint32_t n_weight, n_kv;
+    uint32_t n_weight, n_kv, n_state, n_tap;
     const llrti_model_weight *weight;
     const llrt_kv_desc *kv;
-    const llrt_program *program; /* the whole model: input tokens, outputs below */
-    uint32_t logits;             /* value: (out rows, n_vocab) */
-    uint32_t hidden; /* value: (out rows, d_model) after the last norm; both are program outputs */
+    const llrt_state_desc *state;
+    /**
+     * program[0] is the whole model. One that has logits or a score also has program[1], the
+     * prefix of it that ends at the hidden states; values have the same numbers in both.
+     */
+    uint32_t n_program;
+    const llrt_program *program;
+    /*
+     * Values of the programs, all of LLRT_ROWS_OUT and program outputs in this order; LLRT_NONE:
+     * there is none.
+     */
+    uint32_t logits;     /* (n_vocab); not in program[1] */
+    uint32_t score;      /* (n_label) of a cross-encoder; not in program[1] */
+    uint32_t hidden;     /* (d_model) after the last norm */
+    const uint32_t *tap; /* (n_tap) what each layer asked for left behind (d_model) */
 } llrti_model;
+
+typedef struct llrti_model_options {
+    uint32_t n_ctx; /* as llrti_model_create's */
+    uint32_t n_tap; /* layers whose output is wanted beside the model's, ascending */
+    const uint32_t *tap_layer;
+} llrti_model_options;
 
 /**
  * Builds the model for a context of n_ctx tokens per session (0: the smaller of n_ctx_train and
@@ -51,25 +107,36 @@ typedef struct llrti_model {
  */
 llrt_status llrti_model_create(llrti_mem *mem, const llrti_model_file *file, uint32_t n_ctx,
                                llrti_model **out, llrt_error *err);
+/** The same with taps. LLRT_ERR_ARGUMENT for layers that don't exist or don't ascend. */
+llrt_status llrti_model_create_tapped(llrti_mem *mem, const llrti_model_file *file,
+                                      const llrti_model_options *options, llrti_model **out,
+                                      llrt_error *err);
 void llrti_model_free(llrti_model *model); /* NULL is fine */
 
 /**
- * One stage of a model that is cut over several devices: a program over its own weights, kv slots
- * and values.
+ * One stage of a model that is cut over several devices: programs over its own weights, kv slots,
+ * states and values.
  */
 typedef struct llrti_stage {
-    /* Inputs and outputs: what crosses the cuts; the last stage's outputs are the model's. */
-    llrt_program program;
-    uint32_t n_weight, n_kv;
+    /*
+     * As many as the model has. Inputs and outputs: what crosses the cuts; the last stage's
+     * outputs are the model's. Only in the last stage do the programs differ.
+     */
+    llrt_program program[LLRTI_PROGRAM_MAX];
+    uint32_t n_program, n_weight, n_kv, n_state, n_tap;
     const uint32_t *weight; /* (n_weight) the model's weights; ops index this list's positions */
     const llrt_tensor_desc *tensor; /* (n_weight) */
     const llrt_kv_desc *kv;         /* (n_kv) */
     const uint32_t *kv_index;       /* (n_kv) index into the model's kv list */
-    uint32_t logits, hidden;        /* values of the last stage, LLRT_NONE in others */
+    const llrt_state_desc *state;   /* (n_state) */
+    const uint32_t *state_index;    /* (n_state) index into the model's state list */
+    /* Values of the last stage, LLRT_NONE (and no taps) in others. */
+    uint32_t logits, hidden, score;
+    const uint32_t *tap; /* (n_tap) */
 } llrti_stage;
 
 /**
- * Cuts the program after given layers: stage i runs layers [layer_end[i-1], layer_end[i]);
+ * Cuts the programs after given layers: stage i runs layers [layer_end[i-1], layer_end[i]);
  * layer_end[n-1] must be n_layer. What comes before the first layer belongs to the first stage,
  * what comes after the last to the last. The inputs of a stage are the outputs of the stage
  * before, in the same order. With n_stage 1 the stage is the whole model. Names and rope

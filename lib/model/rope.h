@@ -55,6 +55,8 @@ typedef struct llrti_rope {
     uint32_t n_rot;
     float magnitude;
     const float *inv_freq; /* (n_rot / 2) in the builder's arena */
+    /* (n_rot / 2) which of a token's three positions turns the pair, there too; NULL: the first */
+    const uint8_t *axis;
 } llrti_rope;
 
 /**

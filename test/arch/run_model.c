@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "types.h"
+#include "weight.h"
 
 #define CHUNK_MAX 512
 
@@ -37,44 +38,26 @@ static void host_parallel_for(void *ctx, uint32_t n_task, void (*task)(void *, u
     llrti_workers_run(((run_model *)ctx)->workers, n_task, task, arg);
 }
 
-/* The file's matrix of dim[1] rows of dim[0] elements, `size` bytes each, the other way round. */
-static void transpose(const uint8_t *from, uint8_t *to, uint64_t n_row, uint64_t n_col, size_t size)
-{
-    for (uint64_t r = 0; r < n_row; r++)
-        for (uint64_t c = 0; c < n_col; c++)
-            memcpy(to + (c * n_row + r) * size, from + (r * n_col + c) * size, size);
-}
-
 static llrt_status load_weight(run_model *run, run_stage *s, uint32_t index, llrt_error *err)
 {
     const llrti_model_weight *const w = &run->model->weight[s->stage->weight[index]];
     const llrt_tensor_desc *const desc = &s->stage->tensor[index];
+    const uint64_t n_row = llrti_weight_rows(w), piece = 4 * LLRT_WEIGHT_ROWS;
     size_t row_bytes;
     if (!llrti_type_row_bytes(desc->type, desc->dim[0], &row_bytes))
         return llrti_fail(err, LLRT_ERR_INTERNAL, "tensor '%s' has no row size", desc->name);
-    uint8_t *data = llrti_alloc(&run->mem, (size_t)w->tensor->n_byte, LLRT_MEMORY_LOADING);
-    if (!data) return llrti_fail_nomem(err, "weight", (size_t)w->tensor->n_byte);
-    llrt_status status;
-    LLRTI_TRY_GOTO(status, llrti_model_file_read(run->file, w->tensor, 0, data,
-                                                 (size_t)w->tensor->n_byte, err));
-    if (w->is_transposed) {
-        uint8_t *const turned =
-            llrti_alloc(&run->mem, (size_t)w->tensor->n_byte, LLRT_MEMORY_LOADING);
-        if (!turned) {
-            status = llrti_fail_nomem(err, "weight", (size_t)w->tensor->n_byte);
-            goto fail;
-        }
-        transpose(data, turned, w->tensor->dim[1], w->tensor->dim[0],
-                  row_bytes / (size_t)desc->dim[0]);
-        llrti_free(&run->mem, data);
-        data = turned;
+    const size_t data_bytes = (size_t)LLRTI_MIN(piece, n_row) * row_bytes;
+    const size_t bytes = data_bytes + llrti_weight_scratch(w, LLRTI_MIN(piece, n_row));
+    uint8_t *const data = llrti_alloc(&run->mem, bytes, LLRT_MEMORY_LOADING);
+    if (!data) return llrti_fail_nomem(err, "weight", bytes);
+    llrt_status status = LLRT_OK;
+    for (uint64_t row = 0; row < n_row; row += piece) {
+        const uint64_t n = LLRTI_MIN(piece, n_row - row);
+        LLRTI_TRY_GOTO(status,
+                       llrti_weight_read(run->file, w, row, n, data, data + data_bytes, err));
+        LLRTI_TRY_GOTO(status,
+                       run->options.backend->weight_put(s->model, index, row, n, data, err));
     }
-    const uint64_t n_row = desc->dim[1] * desc->dim[2] * desc->dim[3];
-    const uint64_t piece = 4 * LLRT_WEIGHT_ROWS;
-    for (uint64_t row = 0; row < n_row; row += piece)
-        LLRTI_TRY_GOTO(status, run->options.backend->weight_put(s->model, index, row,
-                                                                LLRTI_MIN(piece, n_row - row),
-                                                                data + row * row_bytes, err));
 fail:
     llrti_free(&run->mem, data);
     return status;
@@ -91,7 +74,7 @@ static llrt_status open_stage(run_model *run, uint32_t i, llrt_error *err)
                                   .n_kv = s->stage->n_kv,
                                   .n_device = 1,
                                   .tensor = s->stage->tensor,
-                                  .program = &s->stage->program,
+                                  .program = s->stage->program,
                                   .kv = s->stage->kv,
                                   .device = &run->options.device[i],
                                   .kv_type = run->options.kv_type,
@@ -146,9 +129,9 @@ fail:
 static llrt_status read_outputs(run_model *run, const run_stage *s, uint32_t n_row, float **values,
                                 llrt_error *err)
 {
-    for (uint32_t i = 0; i < s->stage->program.n_output; i++) {
-        const uint32_t index = s->stage->program.output[i];
-        const llrt_value *const v = &s->stage->program.value[index];
+    for (uint32_t i = 0; i < s->stage->program[0].n_output; i++) {
+        const uint32_t index = s->stage->program[0].output[i];
+        const llrt_value *const v = &s->stage->program[0].value[index];
         values[i] = llrti_calloc(&run->mem, (size_t)n_row * v->n_head * v->width, sizeof(float),
                                  LLRT_MEMORY_SCRATCH);
         if (!values[i]) return llrti_fail_nomem(err, "value", 0);

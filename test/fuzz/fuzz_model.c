@@ -30,8 +30,10 @@ static void check_program(llrti_mem *mem, const llrt_program *p, uint32_t n_weig
 
 static void check_model(llrti_mem *mem, const llrti_model *m)
 {
-    check_program(mem, m->program, m->n_weight, m->n_kv);
-    FUZZ_CHECK(m->program->logits == m->logits && m->program->value[m->logits].width == m->n_vocab);
+    for (uint32_t i = 0; i < m->n_program; i++)
+        check_program(mem, &m->program[i], m->n_weight, m->n_kv);
+    FUZZ_CHECK(m->program->logits == m->logits && m->hidden < m->program->n_value);
+    FUZZ_CHECK(m->logits == LLRT_NONE || m->program->value[m->logits].width == m->n_vocab);
     FUZZ_CHECK(m->n_ctx > 0 && m->n_ctx <= m->n_ctx_max);
     const uint32_t n_stage = m->n_layer > 1 ? 2 : 1,
                    end[2] = {n_stage == 1 ? m->n_layer : 1, m->n_layer};
@@ -39,8 +41,9 @@ static void check_model(llrti_mem *mem, const llrti_model *m)
     FUZZ_CHECK(llrti_model_cut(mem, m, n_stage, end, &stages, NULL) == LLRT_OK);
     uint32_t n_op = 0;
     for (uint32_t i = 0; i < n_stage; i++) {
-        check_program(mem, &stages[i].program, stages[i].n_weight, stages[i].n_kv);
-        n_op += stages[i].program.n_op;
+        for (uint32_t k = 0; k < stages[i].n_program; k++)
+            check_program(mem, &stages[i].program[k], stages[i].n_weight, stages[i].n_kv);
+        n_op += stages[i].program[0].n_op;
     }
     FUZZ_CHECK(n_op == m->program->n_op);
     llrti_stages_free(mem, stages, n_stage);

@@ -244,9 +244,22 @@ static void check_program(const llrt_program *p, uint32_t n_weight, uint32_t n_k
     free(kv);
 }
 
+/* The program for embeddings is the same up to the hidden states. */
+static void check_prefix(const llrti_model *m)
+{
+    const llrt_program *const p = &m->program[1];
+    assert_int_equal(m->n_program, 2);
+    assert_true(m->can_embed && m->score == LLRT_NONE && m->n_label == 0);
+    check_program(p, m->n_weight, m->n_kv);
+    assert_true(p->n_op < m->program->n_op && p->op == m->program->op);
+    assert_true(p->n_output == 1 && p->output[0] == m->hidden && p->logits == LLRT_NONE);
+    assert_int_equal(p->op[p->n_op - 1].out, m->hidden);
+}
+
 static void check_model(const llrti_model *m)
 {
     check_program(m->program, m->n_weight, m->n_kv);
+    check_prefix(m);
     assert_int_equal(m->program->n_input, 0);
     assert_int_equal(m->program->n_output, 2);
     assert_int_equal(m->program->output[0], m->logits);
@@ -879,7 +892,7 @@ static void check_stages(const llrti_model *m, const llrti_stage *stages, uint32
     uint32_t next = 0;
     for (uint32_t s = 0; s < n_stage; s++) {
         const llrti_stage *const stage = &stages[s];
-        const llrt_program *const p = &stage->program;
+        const llrt_program *const p = stage->program;
         check_program(p, stage->n_weight, stage->n_kv);
         for (uint32_t i = 0; i < p->n_op; i++, next++) {
             assert_true(next < m->program->n_op);
@@ -901,19 +914,31 @@ static void check_stages(const llrti_model *m, const llrti_stage *stages, uint32
         }
         if (s == 0) assert_int_equal(p->n_input, 0);
         if (s + 1 == n_stage) break;
-        assert_int_equal(p->n_output, stages[s + 1].program.n_input);
+        assert_int_equal(p->n_output, stages[s + 1].program[0].n_input);
         assert_true(stage->logits == LLRT_NONE && p->logits == LLRT_NONE);
         for (uint32_t i = 0; i < p->n_output; i++)
             assert_memory_equal(&p->value[p->output[i]],
-                                &stages[s + 1].program.value[stages[s + 1].program.input[i]],
+                                &stages[s + 1].program[0].value[stages[s + 1].program[0].input[i]],
                                 sizeof(llrt_value));
     }
     assert_int_equal(next, m->program->n_op);
     const llrti_stage *const last = &stages[n_stage - 1];
-    assert_int_equal(last->program.n_output, 2);
-    assert_true(last->program.output[0] == last->logits && last->program.output[1] == last->hidden);
-    assert_int_equal(last->program.logits, last->logits);
-    assert_int_equal(last->program.value[last->logits].width, m->n_vocab);
+    assert_int_equal(last->program[0].n_output, 2);
+    assert_true(last->program[0].output[0] == last->logits &&
+                last->program[0].output[1] == last->hidden);
+    assert_int_equal(last->program[0].logits, last->logits);
+    assert_int_equal(last->program[0].value[last->logits].width, m->n_vocab);
+    for (uint32_t s = 0; s < n_stage; s++) {
+        const llrt_program *const p = stages[s].program;
+        assert_int_equal(stages[s].n_program, m->n_program);
+        if (m->n_program < 2) continue;
+        check_program(&p[1], stages[s].n_weight, stages[s].n_kv);
+        if (s + 1 < n_stage) assert_memory_equal(&p[0], &p[1], sizeof *p);
+    }
+    if (m->n_program < 2) return;
+    const llrt_program *const prefix = &last->program[1];
+    assert_true(prefix->n_output == 1 && prefix->output[0] == last->hidden);
+    assert_int_equal(prefix->op[prefix->n_op - 1].out, last->hidden);
 }
 
 static void test_cuts_cover_the_program(void **state)
@@ -931,7 +956,7 @@ static void test_cuts_cover_the_program(void **state)
                              LLRT_OK);
             check_stages(o.model, stages, n_stage[i]);
             for (uint32_t s = 1; s < n_stage[i]; s++)
-                assert_int_equal(stages[s].program.n_input, 1);
+                assert_int_equal(stages[s].program[0].n_input, 1);
             llrti_stages_free(&o.mem, stages, n_stage[i]);
         }
         close_model(&o);
@@ -968,15 +993,20 @@ static void test_values_pass_through_stages(void **state)
                                   .op = op,
                                   .output = output,
                                   .logits = 4};
-    const llrti_model model = {
-        .n_layer = 3, .n_vocab = 11, .program = &program, .logits = 4, .hidden = 4};
+    const llrti_model model = {.n_layer = 3,
+                               .n_vocab = 11,
+                               .n_program = 1,
+                               .program = &program,
+                               .logits = 4,
+                               .hidden = 4,
+                               .score = LLRT_NONE};
     llrti_stage *stages;
     assert_int_equal(llrti_model_cut(&mem, &model, 3, ends, &stages, NULL), LLRT_OK);
     check_stages(&model, stages, 3);
-    assert_true(stages[0].program.n_output == 2 && stages[1].program.n_input == 2);
-    assert_true(stages[1].program.n_output == 2 && stages[2].program.n_input == 2);
-    assert_int_equal(stages[1].program.input[0], stages[1].program.output[0]);
-    assert_int_equal(stages[1].program.n_value, 3);
+    assert_true(stages[0].program[0].n_output == 2 && stages[1].program[0].n_input == 2);
+    assert_true(stages[1].program[0].n_output == 2 && stages[2].program[0].n_input == 2);
+    assert_int_equal(stages[1].program[0].input[0], stages[1].program[0].output[0]);
+    assert_int_equal(stages[1].program[0].n_value, 3);
     llrti_stages_free(&mem, stages, 3);
     assert_int_equal(mem.total_live, 0);
 }
@@ -996,6 +1026,64 @@ static void test_wrong_cuts_are_refused(void **state)
             llrti_model_cut(&o.mem, o.model, cases[i].n, cases[i].end, &stages, &o.err),
             LLRT_ERR_ARGUMENT);
         assert_null(stages);
+    }
+    close_model(&o);
+}
+
+/* ---- Taps ---- */
+
+static llrt_status open_tapped(opened *o, uint32_t n, const uint32_t *layer, llrti_model **tapped)
+{
+    const llrti_model_options options = {.n_tap = n, .tap_layer = layer};
+    return llrti_model_create_tapped(&o->mem, o->file, &options, tapped, &o->err);
+}
+
+static void test_taps_are_outputs(void **state)
+{
+    (void)state;
+    static const char *const archs[] = {"llama", "gpt2"};
+    static const uint32_t layer[2] = {0, 2}, ends[2] = {1, 3};
+    for (size_t a = 0; a < LLRTI_COUNT(archs); a++) {
+        opened o;
+        llrti_model *m;
+        llrti_stage *stages;
+        need_gguf(&o, archs[a], NULL);
+        if (open_tapped(&o, 2, layer, &m) < 0) fail_msg("%s", o.err.text);
+        check_program(m->program, m->n_weight, m->n_kv);
+        check_program(&m->program[1], m->n_weight, m->n_kv);
+        assert_true(m->n_tap == 2 && m->program->n_output == 4 && m->program[1].n_output == 3);
+        for (uint32_t i = 0; i < 2; i++) {
+            assert_int_equal(m->program->output[2 + i], m->tap[i]);
+            assert_int_equal(m->program[1].output[1 + i], m->tap[i]);
+            const llrt_op *const gather = &m->program->op[m->tap[i]];
+            assert_int_equal(gather->kind, LLRT_OP_GATHER);
+            /* What the layer leaves is what the next one takes; the last sum of the layer. */
+            assert_int_equal(m->program->op[gather->in[0]].kind, LLRT_OP_ADD);
+            assert_int_equal(m->program->op[gather->in[0]].layer, layer[i]);
+            assert_true(layer[i] == 2 || m->program->op[gather->in[0] + 1].layer == layer[i] + 1);
+        }
+        assert_int_equal(llrti_model_cut(&o.mem, m, 2, ends, &stages, &o.err), LLRT_OK);
+        assert_true(stages[0].n_tap == 0 && stages[1].n_tap == 2);
+        assert_int_equal(stages[1].program[0].output[3], stages[1].tap[1]);
+        assert_int_equal(stages[1].program[1].output[2], stages[1].tap[1]);
+        llrti_stages_free(&o.mem, stages, 2);
+        llrti_model_free(m);
+        close_model(&o);
+    }
+}
+
+static void test_taps_of_no_layer_are_refused(void **state)
+{
+    (void)state;
+    static const uint32_t wrong[][2] = {{0, 3}, {1, 1}, {2, 0}};
+    opened o;
+    need_gguf(&o, "llama", NULL);
+    for (size_t i = 0; i < LLRTI_COUNT(wrong); i++) {
+        llrti_model *m;
+        o.err = no_error;
+        assert_int_equal(open_tapped(&o, 2, wrong[i], &m), LLRT_ERR_ARGUMENT);
+        assert_string_equal(o.err.field, "tap_layer");
+        assert_null(m);
     }
     close_model(&o);
 }
@@ -1039,7 +1127,8 @@ static void test_free_of_null_is_fine(void **state)
     llrti_mem_init(&mem, NULL);
     llrti_model_free(NULL);
     llrti_stages_free(&mem, NULL, 3);
-    assert_string_equal(llrti_model_known(), "llama, mistral, qwen2, qwen3, gpt2");
+    assert_ptr_equal(strstr(llrti_model_known(), "llama, mistral, qwen2, qwen3, gpt2"),
+                     llrti_model_known());
 }
 
 int main(void)
@@ -1057,6 +1146,8 @@ int main(void)
         cmocka_unit_test(test_cuts_cover_the_program),
         cmocka_unit_test(test_values_pass_through_stages),
         cmocka_unit_test(test_wrong_cuts_are_refused),
+        cmocka_unit_test(test_taps_are_outputs),
+        cmocka_unit_test(test_taps_of_no_layer_are_refused),
         cmocka_unit_test(test_every_allocation_can_fail),
         cmocka_unit_test(test_free_of_null_is_fine),
     };
