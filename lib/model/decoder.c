@@ -2,8 +2,8 @@
 /*
  * The common decoder; see decoder.h. Tensor names of both kinds of file are stated here once:
  *
- *   x += out( attention( rope( q( norm x ) ), rope( k( norm x ) ), v( norm x ) ) )
- *   x += down( act( gate( norm x ) ) * up( norm x ) )
+ *   x += post( out( attention( rope( q( norm x ) ), rope( k( norm x ) ), v( norm x ) ) ) )
+ *   x += post( down( act( gate( norm x ) ) * up( norm x ) ) )
  */
 #include "decoder.h"
 
@@ -11,20 +11,26 @@
 
 #include "text.h"
 
-static const llrti_name name_embed = {"token_embd", "embed_tokens"};
-static const llrti_name name_norm = {"output_norm", "norm"};
-static const llrti_name name_head = {"output", "/lm_head"};
-static const llrti_name name_attn_norm = {"blk.#.attn_norm", "layers.#.input_layernorm"};
-static const llrti_name name_q = {"blk.#.attn_q", "layers.#.self_attn.q_proj"};
-static const llrti_name name_k = {"blk.#.attn_k", "layers.#.self_attn.k_proj"};
-static const llrti_name name_v = {"blk.#.attn_v", "layers.#.self_attn.v_proj"};
-static const llrti_name name_q_norm = {"blk.#.attn_q_norm", "layers.#.self_attn.q_norm"};
-static const llrti_name name_k_norm = {"blk.#.attn_k_norm", "layers.#.self_attn.k_norm"};
-static const llrti_name name_attn_out = {"blk.#.attn_output", "layers.#.self_attn.o_proj"};
-static const llrti_name name_ffn_norm = {"blk.#.ffn_norm", "layers.#.post_attention_layernorm"};
-static const llrti_name name_gate = {"blk.#.ffn_gate", "layers.#.mlp.gate_proj"};
-static const llrti_name name_up = {"blk.#.ffn_up", "layers.#.mlp.up_proj"};
-static const llrti_name name_down = {"blk.#.ffn_down", "layers.#.mlp.down_proj"};
+static const llrti_name common_name[LLRTI_DECODER_COUNT] = {
+    [LLRTI_DECODER_EMBED] = {"token_embd", "embed_tokens"},
+    [LLRTI_DECODER_NORM] = {"output_norm", "norm"},
+    [LLRTI_DECODER_HEAD] = {"output", "/lm_head"},
+    [LLRTI_DECODER_ATTN_NORM] = {"blk.#.attn_norm", "layers.#.input_layernorm"},
+    [LLRTI_DECODER_QKV] = {"blk.#.attn_qkv", "layers.#.self_attn.qkv_proj"},
+    [LLRTI_DECODER_Q] = {"blk.#.attn_q", "layers.#.self_attn.q_proj"},
+    [LLRTI_DECODER_K] = {"blk.#.attn_k", "layers.#.self_attn.k_proj"},
+    [LLRTI_DECODER_V] = {"blk.#.attn_v", "layers.#.self_attn.v_proj"},
+    [LLRTI_DECODER_Q_NORM] = {"blk.#.attn_q_norm", "layers.#.self_attn.q_norm"},
+    [LLRTI_DECODER_K_NORM] = {"blk.#.attn_k_norm", "layers.#.self_attn.k_norm"},
+    [LLRTI_DECODER_ATTN_OUT] = {"blk.#.attn_output", "layers.#.self_attn.o_proj"},
+    [LLRTI_DECODER_ATTN_POST_NORM] = {"blk.#.post_attention_norm",
+                                      "layers.#.post_attention_layernorm"},
+    [LLRTI_DECODER_MLP_NORM] = {"blk.#.ffn_norm", "layers.#.post_attention_layernorm"},
+    [LLRTI_DECODER_GATE] = {"blk.#.ffn_gate", "layers.#.mlp.gate_proj"},
+    [LLRTI_DECODER_UP] = {"blk.#.ffn_up", "layers.#.mlp.up_proj"},
+    [LLRTI_DECODER_DOWN] = {"blk.#.ffn_down", "layers.#.mlp.down_proj"},
+    [LLRTI_DECODER_MLP_POST_NORM] = {"blk.#.post_ffw_norm", "layers.#.post_feedforward_layernorm"},
+};
 
 static const llrti_hparam layer_types = {NULL, "layer_types", 0, 0};
 
@@ -79,14 +85,19 @@ void llrti_decoder_refuse(llrti_builder *b)
     if (llrti_hparams_u32_or(hp, &experts, 0) > 0)
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &experts,
                            "a mixture of experts is not supported for this architecture");
-    if (!llrti_hparams_bool_or(hp, &causal, true))
-        llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &causal,
-                           "attention that is not causal is not supported for this architecture");
-    if (llrti_hparams_bool_or(hp, &cross, false))
-        llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &cross, "cross attention is not supported");
+    llrti_decoder_refuse_unless(
+        b, &causal, true, "attention that is not causal is not supported for this architecture");
+    llrti_decoder_refuse_unless(b, &cross, false, "cross attention is not supported");
     if (llrti_hparams_f64_or(hp, &clamp, 0) != 0)
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &clamp,
                            "clamped queries and keys are not supported");
+}
+
+void llrti_decoder_refuse_unless(llrti_builder *b, const llrti_hparam *key, bool expected,
+                                 const char *what)
+{
+    if (llrti_hparams_bool_or(&b->hp, key, expected) != expected)
+        llrti_hparams_fail(&b->hp, LLRT_ERR_UNSUPPORTED, key, "%s", what);
 }
 
 /* What is contradictory between the sizes. */
@@ -107,37 +118,72 @@ static void check_sizes(llrti_builder *b, llrti_decoder *d, bool has_head_dim)
                            (unsigned)d->head_dim);
 }
 
-void llrti_decoder_read(llrti_builder *b, llrti_decoder *d, uint32_t head_dim_default,
-                        llrt_rope_pairs gguf_pairs)
+static void read_sizes(llrti_builder *b, llrti_decoder *d, const llrti_decoder_defaults *defaults)
 {
     llrti_hparams *const hp = &b->hp;
-    memset(d, 0, sizeof *d);
-    llrti_decoder_refuse(b);
     d->n_layer = llrti_hparams_u32(hp, LLRTI_HP(N_LAYER));
     d->d_model = llrti_hparams_u32(hp, LLRTI_HP(D_MODEL));
-    d->d_ff = llrti_hparams_u32(hp, LLRTI_HP(D_FF));
-    d->n_head = llrti_hparams_u32(hp, LLRTI_HP(N_HEAD));
-    d->n_kv_head = llrti_hparams_u32_or(hp, LLRTI_HP(N_KV_HEAD), d->n_head);
+    d->d_ff = defaults->ff_factor
+                  ? llrti_hparams_u32_or(hp, LLRTI_HP(D_FF), defaults->ff_factor * d->d_model)
+                  : llrti_hparams_u32(hp, LLRTI_HP(D_FF));
+    d->has_vocab_default = defaults->has_vocab_default;
+    d->n_head = defaults->n_head && !hp->is_gguf
+                    ? llrti_hparams_u32_or(hp, LLRTI_HP(N_HEAD), defaults->n_head)
+                    : llrti_hparams_u32(hp, LLRTI_HP(N_HEAD));
+    d->n_kv_head =
+        llrti_hparams_u32_or(hp, LLRTI_HP(N_KV_HEAD),
+                             defaults->n_kv_head && !hp->is_gguf ? defaults->n_kv_head : d->n_head);
     const bool has_default =
-        head_dim_default && !hp->is_gguf && !llrti_hparams_is_null(hp, LLRTI_HP(HEAD_DIM));
-    const uint32_t derived = has_default ? head_dim_default : d->d_model / d->n_head;
+        defaults->head_dim && !hp->is_gguf && !llrti_hparams_is_null(hp, LLRTI_HP(HEAD_DIM));
+    const uint32_t derived = has_default ? defaults->head_dim : d->d_model / d->n_head;
     const bool has_head_dim = llrti_hparams_has(hp, LLRTI_HP(HEAD_DIM)) || has_default;
     d->head_dim = llrti_hparams_u32_or(hp, LLRTI_HP(HEAD_DIM), LLRTI_MAX(derived, 1u));
     d->v_dim = llrti_hparams_u32_or(hp, LLRTI_HP(V_DIM), d->head_dim);
-    d->norm_eps = (float)llrti_hparams_f64_or(hp, LLRTI_HP(RMS_EPS), 1e-6);
-    if (hp->is_gguf && !llrti_hparams_has(hp, LLRTI_HP(RMS_EPS)))
-        (void)llrti_hparams_f64(hp, LLRTI_HP(RMS_EPS));
+    const llrti_hparam *const eps =
+        defaults->is_layer_norm ? LLRTI_HP(NORM_EPS) : LLRTI_HP(RMS_EPS);
+    d->norm_eps =
+        (float)(hp->is_gguf ? llrti_hparams_f64(hp, eps)
+                            : llrti_hparams_f64_or(
+                                  hp, eps, defaults->norm_eps > 0 ? defaults->norm_eps : 1e-6));
+    if (llrti_build_ok(b)) check_sizes(b, d, has_head_dim);
+}
+
+/* n zero bytes that live as long as the model. */
+static void *layer_table(llrti_builder *b, size_t n)
+{
+    void *const table = llrti_arena_alloc(b->arena, n, sizeof(uint32_t));
+    if (table)
+        memset(table, 0, n);
+    else
+        b->hp.status = llrti_fail_nomem(b->hp.err, "layer table", n);
+    return table;
+}
+
+void llrti_decoder_read_as(llrti_builder *b, llrti_decoder *d,
+                           const llrti_decoder_defaults *defaults)
+{
+    llrti_hparams *const hp = &b->hp;
+    memset(d, 0, sizeof *d);
+    memcpy(d->name, common_name, sizeof d->name);
+    d->is_layer_norm = defaults->is_layer_norm;
+    if (d->is_layer_norm) d->norm_bias = LLRTI_BIAS_REQUIRED;
+    d->has_attn_norm = d->has_mlp_norm = d->has_gate = true;
+    llrti_decoder_refuse(b);
+    read_sizes(b, d, defaults);
     if (!llrti_build_ok(b)) return;
-    check_sizes(b, d, has_head_dim);
-    d->act = llrti_decoder_activation(b, "silu");
-    llrti_rope_read(hp, b->arena, d->head_dim, b->n_ctx, gguf_pairs, &d->rope);
+    d->act = llrti_decoder_activation(b, defaults->act ? defaults->act : "silu");
+    const llrti_rope_defaults rope = {.gguf_pairs = defaults->gguf_pairs,
+                                      .hf_pairs = defaults->hf_pairs,
+                                      .base = defaults->rope_base,
+                                      .part = defaults->rope_part};
+    if (!defaults->has_no_rope)
+        llrti_rope_read_as(hp, b->arena, d->head_dim, b->n_ctx, &rope, &d->rope);
     if (!llrti_build_ok(b)) return;
-    d->window = llrti_arena_alloc(b->arena, d->n_layer * sizeof *d->window, sizeof *d->window);
-    if (!d->window) {
-        hp->status = llrti_fail_nomem(hp->err, "layer table", d->n_layer * sizeof *d->window);
-        return;
-    }
-    memset(d->window, 0, d->n_layer * sizeof *d->window);
+    d->window = layer_table(b, d->n_layer * sizeof *d->window);
+    if (!llrti_build_ok(b)) return;
+    d->layer_rope = layer_table(b, d->n_layer * sizeof *d->layer_rope);
+    if (!llrti_build_ok(b)) return;
+    if (defaults->has_no_rope) memset(d->layer_rope, LLRTI_LAYER_ROPE_NONE, d->n_layer);
     llrti_model *const m = b->model;
     m->n_layer = d->n_layer;
     m->d_model = d->d_model;
@@ -145,6 +191,21 @@ void llrti_decoder_read(llrti_builder *b, llrti_decoder *d, uint32_t head_dim_de
     m->n_head = d->n_head;
     m->n_kv_head = d->n_kv_head;
     m->head_dim = d->head_dim;
+}
+
+void llrti_decoder_read(llrti_builder *b, llrti_decoder *d, uint32_t head_dim_default,
+                        llrt_rope_pairs gguf_pairs)
+{
+    llrti_decoder_read_as(b, d,
+                          &(llrti_decoder_defaults){.head_dim = head_dim_default,
+                                                    .gguf_pairs = gguf_pairs,
+                                                    .hf_pairs = LLRT_ROPE_HALVES});
+}
+
+void llrti_decoder_rename(llrti_decoder *d, const char *const hf[LLRTI_DECODER_COUNT])
+{
+    for (int i = 0; i < LLRTI_DECODER_COUNT; i++)
+        if (hf[i]) d->name[i].hf = hf[i];
 }
 
 uint32_t llrti_decoder_window(llrti_builder *b)
@@ -190,6 +251,17 @@ void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d)
     }
 }
 
+void llrti_decoder_read_pattern(llrti_builder *b, llrti_decoder *d, uint32_t window,
+                                uint32_t otherwise)
+{
+    static const llrti_hparam pattern = {"attention.sliding_window_pattern",
+                                         "sliding_window_pattern|_sliding_window_pattern", 1, 4096};
+    const uint32_t every = llrti_hparams_u32_or(&b->hp, &pattern, otherwise);
+    if (!llrti_build_ok(b)) return;
+    for (uint32_t i = 0; i < d->n_layer; i++) d->window[i] = (i + 1) % every ? window : 0;
+    llrti_decoder_read_layer_types(b, d);
+}
+
 static uint32_t bind_bias(llrti_builder *b, const llrti_name *name, llrti_bias bias, uint32_t n)
 {
     if (bias == LLRTI_BIAS_NONE) return LLRT_NONE;
@@ -197,84 +269,218 @@ static uint32_t bind_bias(llrti_builder *b, const llrti_name *name, llrti_bias b
                               bias == LLRTI_BIAS_PRESENT ? LLRTI_WEIGHT_OPTIONAL : 0);
 }
 
-/* x times the named matrix plus its bias, as n_head heads of `width`. */
-static uint32_t project(llrti_builder *b, uint32_t x, const llrti_name *name, llrti_bias bias,
-                        uint32_t n_head, uint32_t width)
+/* x times the part's matrix plus its bias, as n_head heads of `width`. */
+static uint32_t project(llrti_builder *b, const llrti_decoder *d, uint32_t x,
+                        llrti_decoder_part part, llrti_bias bias, uint32_t n_head, uint32_t width)
 {
+    const llrti_name *const name = &d->name[part];
     const uint32_t weight = llrti_build_matrix(b, name, llrti_build_width(b, x), n_head * width, 0);
     return llrti_build_linear(b, x, weight, bind_bias(b, name, bias, n_head * width), n_head,
                               width);
 }
 
-static uint32_t normalise(llrti_builder *b, uint32_t x, const llrti_name *name, uint32_t width,
-                          float eps)
+static uint32_t normalise(llrti_builder *b, const llrti_decoder *d, uint32_t x,
+                          llrti_decoder_part part, uint32_t width)
 {
-    return llrti_build_rms_norm(b, x, llrti_build_vector(b, name, ".weight", width, 0), eps, 0.0f);
+    const llrti_name *const name = &d->name[part];
+    const uint32_t weight = llrti_build_vector(b, name, ".weight", width, 0);
+    if (!d->is_layer_norm) return llrti_build_rms_norm(b, x, weight, d->norm_eps, d->norm_offset);
+    return llrti_build_layer_norm(b, x, weight, bind_bias(b, name, d->norm_bias, width),
+                                  d->norm_eps);
+}
+
+/*
+ * n pieces of x, `width` elements each, one every `stride` from `begin` on, side by side. An
+ * operator takes six values at most, so many pieces are put together in a tree.
+ */
+static uint32_t collect(llrti_builder *b, uint32_t x, uint32_t begin, uint32_t stride, uint32_t n,
+                        uint32_t width)
+{
+    uint32_t piece[6], at = 0;
+    if (n == 1 || !llrti_build_ok(b)) return llrti_build_slice(b, x, begin, 1, width);
+    const uint32_t n_piece = LLRTI_MIN(n, 6u);
+    for (uint32_t i = 0; i < n_piece; i++) {
+        const uint32_t share = n / n_piece + (i < n % n_piece);
+        piece[i] = collect(b, x, begin + at * stride, stride, share, width);
+        at += share;
+    }
+    return llrti_build_concat(b, piece, n_piece);
+}
+
+/* q, k and v out of one matrix. */
+static void split_qkv(llrti_builder *b, const llrti_decoder *d, uint32_t in, uint32_t qkv[3])
+{
+    const uint32_t n_group = d->n_kv_head, n_q = d->n_head * d->head_dim,
+                   n_k = n_group * d->head_dim, n_v = n_group * d->v_dim;
+    uint32_t all = project(b, d, in, LLRTI_DECODER_QKV, d->qkv_bias, 1, n_q + n_k + n_v);
+    if (d->qkv == LLRTI_QKV_GROUPED && n_group > 1) {
+        const uint32_t stride = (n_q + n_k + n_v) / n_group, per_q = n_q / n_group;
+        const uint32_t q = collect(b, all, 0, stride, n_group, per_q);
+        const uint32_t k = collect(b, all, per_q, stride, n_group, d->head_dim);
+        const uint32_t v = collect(b, all, per_q + d->head_dim, stride, n_group, d->v_dim);
+        qkv[0] = llrti_build_slice(b, q, 0, d->n_head, d->head_dim);
+        qkv[1] = llrti_build_slice(b, k, 0, n_group, d->head_dim);
+        qkv[2] = llrti_build_slice(b, v, 0, n_group, d->v_dim);
+        return;
+    }
+    qkv[0] = llrti_build_slice(b, all, 0, d->n_head, d->head_dim);
+    qkv[1] = llrti_build_slice(b, all, n_q, n_group, d->head_dim);
+    qkv[2] = llrti_build_slice(b, all, n_q + n_k, n_group, d->v_dim);
+}
+
+/* q or k of its own matrix, normalised as a row when the family does so. */
+static uint32_t project_heads(llrti_builder *b, const llrti_decoder *d, uint32_t in,
+                              llrti_decoder_part part, llrti_decoder_part norm, uint32_t n_head)
+{
+    if (!d->has_qk_norm || !d->is_qk_norm_row)
+        return project(b, d, in, part, d->qkv_bias, n_head, d->head_dim);
+    const uint32_t width = n_head * d->head_dim;
+    const uint32_t row = project(b, d, in, part, d->qkv_bias, 1, width);
+    return llrti_build_slice(b, normalise(b, d, row, norm, width), 0, n_head, d->head_dim);
+}
+
+/* Attention over what is normalised already. */
+static uint32_t attend(llrti_builder *b, const llrti_decoder *d, uint32_t in)
+{
+    uint32_t qkv[3];
+    if (!llrti_build_ok(b)) return LLRT_NONE;
+    const llrti_attention how = {.scale = d->attention_scale,
+                                 .soft_cap = d->attention_soft_cap,
+                                 .window = d->window[b->layer]};
+    if (d->qkv == LLRTI_QKV_SEPARATE) {
+        qkv[0] = project_heads(b, d, in, LLRTI_DECODER_Q, LLRTI_DECODER_Q_NORM, d->n_head);
+        qkv[1] = project_heads(b, d, in, LLRTI_DECODER_K, LLRTI_DECODER_K_NORM, d->n_kv_head);
+        qkv[2] = project(b, d, in, LLRTI_DECODER_V, d->qkv_bias, d->n_kv_head, d->v_dim);
+    } else {
+        split_qkv(b, d, in, qkv);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (d->has_qk_norm && !d->is_qk_norm_row)
+            qkv[i] = normalise(b, d, qkv[i], i ? LLRTI_DECODER_K_NORM : LLRTI_DECODER_Q_NORM,
+                               d->head_dim);
+        const uint8_t kind = d->layer_rope[b->layer];
+        if (kind != LLRTI_LAYER_ROPE_NONE)
+            qkv[i] = llrti_build_rope(b, qkv[i],
+                                      kind == LLRTI_LAYER_ROPE_LOCAL ? &d->local_rope : &d->rope);
+    }
+    const uint32_t attended = llrti_build_attention(b, qkv[0], qkv[1], qkv[2], &how);
+    return project(b, d, attended, LLRTI_DECODER_ATTN_OUT, d->out_bias, 1, d->d_model);
+}
+
+static uint32_t feed(llrti_builder *b, const llrti_decoder *d, uint32_t in)
+{
+    uint32_t inner;
+    if (!d->has_gate) {
+        inner = project(b, d, in, LLRTI_DECODER_UP, d->mlp_bias, 1, d->d_ff);
+        inner = llrti_build_activate(b, inner, d->act);
+    } else if (d->is_gate_up_joined) {
+        const uint32_t both = project(b, d, in, LLRTI_DECODER_UP, d->mlp_bias, 1, 2 * d->d_ff);
+        const uint32_t gate = llrti_build_slice(b, both, 0, 1, d->d_ff);
+        inner = llrti_build_glu(b, gate, llrti_build_slice(b, both, d->d_ff, 1, d->d_ff), d->act);
+    } else {
+        const uint32_t gate = project(b, d, in, LLRTI_DECODER_GATE, d->mlp_bias, 1, d->d_ff);
+        const uint32_t up = project(b, d, in, LLRTI_DECODER_UP, d->mlp_bias, 1, d->d_ff);
+        inner = llrti_build_glu(b, gate, up, d->act);
+    }
+    return project(b, d, inner, LLRTI_DECODER_DOWN, d->mlp_bias, 1, d->d_model);
+}
+
+static uint32_t scaled(llrti_builder *b, uint32_t x, float factor)
+{
+    return factor == 0.0f || factor == 1.0f ? x : llrti_build_scale(b, x, factor);
+}
+
+static uint32_t after_attention(llrti_builder *b, const llrti_decoder *d, uint32_t y)
+{
+    if (d->has_attn_post_norm) y = normalise(b, d, y, LLRTI_DECODER_ATTN_POST_NORM, d->d_model);
+    return scaled(b, y, d->residual_scale);
+}
+
+static uint32_t after_mlp(llrti_builder *b, const llrti_decoder *d, uint32_t y)
+{
+    if (d->has_mlp_post_norm) y = normalise(b, d, y, LLRTI_DECODER_MLP_POST_NORM, d->d_model);
+    return scaled(b, y, d->residual_scale);
 }
 
 uint32_t llrti_decoder_attention(llrti_builder *b, const llrti_decoder *d, uint32_t x)
 {
-    if (!llrti_build_ok(b)) return LLRT_NONE;
-    const llrti_attention how = {.scale = d->attention_scale, .window = d->window[b->layer]};
-    const uint32_t in = normalise(b, x, &name_attn_norm, d->d_model, d->norm_eps);
-    uint32_t q = project(b, in, &name_q, d->qkv_bias, d->n_head, d->head_dim);
-    uint32_t k = project(b, in, &name_k, d->qkv_bias, d->n_kv_head, d->head_dim);
-    const uint32_t v = project(b, in, &name_v, d->qkv_bias, d->n_kv_head, d->v_dim);
-    if (d->has_qk_norm) {
-        q = normalise(b, q, &name_q_norm, d->head_dim, d->norm_eps);
-        k = normalise(b, k, &name_k_norm, d->head_dim, d->norm_eps);
-    }
-    q = llrti_build_rope(b, q, &d->rope);
-    k = llrti_build_rope(b, k, &d->rope);
-    const uint32_t attended = llrti_build_attention(b, q, k, v, &how);
-    return project(b, attended, &name_attn_out, d->out_bias, 1, d->d_model);
+    if (d->has_attn_norm) x = normalise(b, d, x, LLRTI_DECODER_ATTN_NORM, d->d_model);
+    return after_attention(b, d, attend(b, d, x));
 }
 
 uint32_t llrti_decoder_mlp(llrti_builder *b, const llrti_decoder *d, uint32_t x)
 {
-    const uint32_t in = normalise(b, x, &name_ffn_norm, d->d_model, d->norm_eps);
-    const uint32_t gate = project(b, in, &name_gate, d->mlp_bias, 1, d->d_ff);
-    const uint32_t up = project(b, in, &name_up, d->mlp_bias, 1, d->d_ff);
-    return project(b, llrti_build_glu(b, gate, up, d->act), &name_down, d->mlp_bias, 1, d->d_model);
+    if (d->has_mlp_norm) x = normalise(b, d, x, LLRTI_DECODER_MLP_NORM, d->d_model);
+    return after_mlp(b, d, feed(b, d, x));
 }
 
-uint32_t llrti_decoder_embed(llrti_builder *b, uint32_t d_model)
+static uint32_t parallel_layer(llrti_builder *b, const llrti_decoder *d, uint32_t x)
+{
+    const uint32_t in = normalise(b, d, x, LLRTI_DECODER_ATTN_NORM, d->d_model);
+    const uint32_t mlp_in =
+        d->has_mlp_norm ? normalise(b, d, x, LLRTI_DECODER_MLP_NORM, d->d_model) : in;
+    const uint32_t both = llrti_build_add(b, after_attention(b, d, attend(b, d, in)),
+                                          after_mlp(b, d, feed(b, d, mlp_in)));
+    return llrti_build_add(b, x, both);
+}
+
+uint32_t llrti_decoder_layers(llrti_builder *b, const llrti_decoder *d, uint32_t x)
+{
+    for (uint32_t i = 0; i < d->n_layer && llrti_build_ok(b); i++) {
+        llrti_build_layer(b, i);
+        if (d->is_parallel) {
+            x = parallel_layer(b, d, x);
+        } else {
+            x = llrti_build_add(b, x, llrti_decoder_attention(b, d, x));
+            x = llrti_build_add(b, x, llrti_decoder_mlp(b, d, x));
+        }
+        llrti_build_layer_output(b, x);
+    }
+    return x;
+}
+
+uint32_t llrti_decoder_embed(llrti_builder *b, const llrti_decoder *d)
 {
     /*
      * A GGUF may state a vocabulary size that its tensors were padded away from; the tensor
      * decides there.
      */
-    const uint32_t n_vocab = b->hp.is_gguf ? 0 : llrti_hparams_u32(&b->hp, LLRTI_HP(N_VOCAB));
-    const uint32_t weight = llrti_build_matrix(b, &name_embed, d_model, n_vocab, 0);
-    const uint32_t out = llrti_build_embed(b, weight, 1.0f);
+    const bool is_stated =
+        !b->hp.is_gguf && (!d->has_vocab_default || llrti_hparams_has(&b->hp, LLRTI_HP(N_VOCAB)));
+    const uint32_t n_vocab = is_stated ? llrti_hparams_u32(&b->hp, LLRTI_HP(N_VOCAB)) : 0;
+    const uint32_t weight =
+        llrti_build_matrix(b, &d->name[LLRTI_DECODER_EMBED], d->d_model, n_vocab, 0);
+    const uint32_t out =
+        llrti_build_embed(b, weight, d->embed_scale == 0.0f ? 1.0f : d->embed_scale);
     b->model->n_vocab = llrti_build_rows_of(b, weight);
     return out;
 }
 
-uint32_t llrti_decoder_head_weight(llrti_builder *b, uint32_t d_model)
+/* The head's name: its own, or the embedding's when the file ties the two. */
+static const llrti_name *head_name(llrti_builder *b, const llrti_decoder *d)
 {
-    const bool has_head = llrti_build_has(b, &name_head, ".weight");
+    const bool has_head = llrti_build_has(b, &d->name[LLRTI_DECODER_HEAD], ".weight");
     const bool is_tied =
-        b->hp.is_gguf ? !has_head : llrti_hparams_bool_or(&b->hp, LLRTI_HP(TIED), !has_head);
-    return llrti_build_matrix(b, is_tied ? &name_embed : &name_head, d_model, b->model->n_vocab, 0);
+        b->hp.is_gguf ? !has_head
+                      : llrti_hparams_bool_or(&b->hp, LLRTI_HP(TIED), d->is_tied || !has_head);
+    return &d->name[is_tied ? LLRTI_DECODER_EMBED : LLRTI_DECODER_HEAD];
 }
 
 void llrti_decoder_finish(llrti_builder *b, const llrti_decoder *d, uint32_t x)
 {
     const uint32_t hidden =
-        normalise(b, llrti_build_gather(b, x), &name_norm, d->d_model, d->norm_eps);
-    llrti_build_head(b, hidden, llrti_decoder_head_weight(b, d->d_model), LLRT_NONE);
+        normalise(b, d, llrti_build_gather(b, x), LLRTI_DECODER_NORM, d->d_model);
+    const uint32_t n_vocab = b->model->n_vocab;
+    const uint32_t weight = llrti_build_matrix(b, head_name(b, d), d->d_model, n_vocab, 0);
+    const uint32_t bias = bind_bias(b, &d->name[LLRTI_DECODER_HEAD], d->head_bias, n_vocab);
+    uint32_t logits = llrti_build_head(b, hidden, weight, bias);
+    logits = scaled(b, logits, d->logit_scale);
+    if (d->logit_soft_cap > 0) logits = llrti_build_soft_cap(b, logits, d->logit_soft_cap);
+    llrti_build_logits(b, logits);
 }
 
 void llrti_decoder_emit(llrti_builder *b, const llrti_decoder *d)
 {
     if (!llrti_build_ok(b)) return;
-    uint32_t x = llrti_decoder_embed(b, d->d_model);
-    for (uint32_t i = 0; i < d->n_layer && llrti_build_ok(b); i++) {
-        llrti_build_layer(b, i);
-        x = llrti_build_add(b, x, llrti_decoder_attention(b, d, x));
-        x = llrti_build_add(b, x, llrti_decoder_mlp(b, d, x));
-        llrti_build_layer_output(b, x);
-    }
-    llrti_decoder_finish(b, d, x);
+    llrti_decoder_finish(b, d, llrti_decoder_layers(b, d, llrti_decoder_embed(b, d)));
 }

@@ -18,8 +18,8 @@
 const llrti_hparam llrti_hparam_table[LLRTI_HP_COUNT] = {
     [LLRTI_HP_N_LAYER] = {"block_count", "num_hidden_layers|n_layer|n_layers|num_layers", 1, 4096},
     [LLRTI_HP_D_MODEL] = {"embedding_length", "hidden_size|n_embd|d_model", 1, 1 << 20},
-    [LLRTI_HP_D_FF] = {"feed_forward_length", "intermediate_size|n_inner|ffn_hidden_size", 1,
-                       1 << 24},
+    [LLRTI_HP_D_FF] = {"feed_forward_length", "intermediate_size|n_inner|ffn_hidden_size|ffn_dim",
+                       1, 1 << 24},
     [LLRTI_HP_N_HEAD] = {"attention.head_count", "num_attention_heads|n_head|n_heads", 1, 1 << 14},
     [LLRTI_HP_N_KV_HEAD] = {"attention.head_count_kv", "num_key_value_heads|num_kv_heads", 1,
                             1 << 14},
@@ -33,17 +33,16 @@ const llrti_hparam llrti_hparam_table[LLRTI_HP_COUNT] = {
     [LLRTI_HP_NORM_EPS] = {"attention.layer_norm_epsilon",
                            "layer_norm_epsilon|layer_norm_eps|norm_epsilon|norm_eps", 0, 0.1},
     [LLRTI_HP_WINDOW] = {"attention.sliding_window", "sliding_window", 0, 1 << 30},
-    [LLRTI_HP_ACT] = {NULL, "hidden_act|hidden_activation|activation_function", 0, 0},
+    [LLRTI_HP_ACT] = {NULL, "hidden_act|hidden_activation|activation_function|activation", 0, 0},
     [LLRTI_HP_TIED] = {NULL, "tie_word_embeddings", 0, 0},
     [LLRTI_HP_ATTENTION_BIAS] = {NULL, "attention_bias", 0, 0},
     [LLRTI_HP_MLP_BIAS] = {NULL, "mlp_bias", 0, 0},
-    [LLRTI_HP_ROPE_BASE] = {"rope.freq_base",
-                            "rope_parameters.rope_theta|rope_theta|rope_scaling.rope_theta", 1,
-                            1e15},
-    [LLRTI_HP_N_ROT] = {"rope.dimension_count", NULL, 1, 1 << 14},
-    [LLRTI_HP_PARTIAL_ROTARY] = {NULL,
-                                 "rope_parameters.partial_rotary_factor|partial_rotary_factor", 0,
-                                 1},
+    [LLRTI_HP_ROPE_BASE] =
+        {"rope.freq_base",
+         "rope_parameters.rope_theta|rope_theta|rope_scaling.rope_theta|rotary_emb_base", 1, 1e15},
+    [LLRTI_HP_N_ROT] = {"rope.dimension_count", "rotary_dim", 1, 1 << 14},
+    [LLRTI_HP_PARTIAL_ROTARY] =
+        {NULL, "rope_parameters.partial_rotary_factor|partial_rotary_factor|rotary_pct", 0, 1},
 };
 
 typedef enum value_kind { ABSENT, INT, DOUBLE, BOOL, STRING, ARRAY, OBJECT } value_kind;
@@ -144,9 +143,10 @@ static value from_json(const llrti_json *json)
     return v;
 }
 
-/* One path such as "rope_parameters.rope_theta", n bytes of it. */
-static const llrti_json *find_path(const llrti_json *node, const char *path, size_t n)
+/* One path such as "rope_parameters.rope_theta", n bytes of it, from the top of the file. */
+static const llrti_json *find_path(const llrti_hparams *hp, const char *path, size_t n)
 {
+    const llrti_json *node = hp->config;
     char name[128];
     while (node) {
         const char *const dot = memchr(path, '.', n);
@@ -156,6 +156,10 @@ static const llrti_json *find_path(const llrti_json *node, const char *path, siz
         name[n_name] = '\0';
         node = llrti_json_get(node, name);
         if (!dot) return node;
+        if (node && hp->rope_section && strcmp(name, "rope_parameters") == 0) {
+            const llrti_json *const section = llrti_json_get(node, hp->rope_section);
+            if (section && section->type == LLRTI_JSON_OBJECT) node = section;
+        }
         path += n_name + 1;
         n -= n_name + 1;
     }
@@ -179,11 +183,10 @@ static void full_key(const llrti_hparams *hp, const llrti_hparam *key, char *out
         const size_t n_path = strcspn(path, "|");
         size_t n_parent = n_path;
         while (n_parent && path[n_parent - 1] != '.') n_parent--;
-        const llrti_json *const parent =
-            n_parent ? find_path(hp->config, path, n_parent - 1) : NULL;
-        const int found = from_json(find_path(hp->config, path, n_path)).kind != ABSENT ? 2
-                          : parent && parent->type == LLRTI_JSON_OBJECT                 ? 1
-                                                                                        : 0;
+        const llrti_json *const parent = n_parent ? find_path(hp, path, n_parent - 1) : NULL;
+        const int found = from_json(find_path(hp, path, n_path)).kind != ABSENT ? 2
+                          : parent && parent->type == LLRTI_JSON_OBJECT         ? 1
+                                                                                : 0;
         if (found > rank) {
             rank = found;
             best = path;
@@ -225,7 +228,7 @@ static value find_value(const llrti_hparams *hp, const llrti_hparam *key)
     const char *path = key->hf;
     while (path && v.kind == ABSENT) {
         const char *const bar = strchr(path, '|');
-        v = from_json(find_path(hp->config, path, bar ? (size_t)(bar - path) : strlen(path)));
+        v = from_json(find_path(hp, path, bar ? (size_t)(bar - path) : strlen(path)));
         path = bar ? bar + 1 : NULL;
     }
     return v;

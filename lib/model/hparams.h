@@ -57,7 +57,9 @@ typedef struct llrti_hparams {
     bool is_gguf;
     char architecture[64];    /* general.architecture or model_type */
     const llrti_json *config; /* config.json, or the "text_config" a family chose; NULL for GGUF */
-    llrt_status status;       /* the first failure; LLRT_OK while there is none */
+    /* Layer type whose member of rope_parameters is read in place of it, if it has one; or NULL. */
+    const char *rope_section;
+    llrt_status status; /* the first failure; LLRT_OK while there is none */
     llrt_error *err;
 } llrti_hparams;
 

@@ -215,7 +215,15 @@ static void read_kind(llrti_hparams *hp, llrti_rope_scaling *s)
         {"llama3", LLRTI_ROPE_LLAMA3, false, true}, {"yarn", LLRTI_ROPE_YARN, true, true},
         {"longrope", LLRTI_ROPE_LONG, true, true},  {"su", LLRTI_ROPE_LONG, false, true},
     };
-    /* A GGUF that gives a factor and no kind means linear, as its oldest files did. */
+    /*
+     * A GGUF with two tensors of divisors need not say that this is longrope. One that gives a
+     * factor and no kind means linear, as the oldest files did.
+     */
+    if (hp->is_gguf && !llrti_hparams_has(hp, &option[TYPE]) &&
+        llrti_model_file_find_tensor(hp->file, "rope_factors_long.weight")) {
+        s->kind = LLRTI_ROPE_LONG;
+        return;
+    }
     const bool is_old =
         hp->is_gguf && !llrti_hparams_has(hp, &option[TYPE]) &&
         (llrti_hparams_has(hp, &option[FACTOR]) || llrti_hparams_has(hp, &option[SCALE_LINEAR]));
@@ -327,7 +335,7 @@ static void read_gguf(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling 
 
 static void read_config(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling *s)
 {
-    if (llrti_hparams_has(hp, &option[LAYER_PARAMETERS]))
+    if (!hp->rope_section && llrti_hparams_has(hp, &option[LAYER_PARAMETERS]))
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &option[LAYER_PARAMETERS],
                            "rope parameters by layer type are not supported for this architecture");
     if (llrti_hparams_has(hp, &option[MROPE]))
@@ -364,16 +372,18 @@ static void read_config(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scalin
     if (s->kind == LLRTI_ROPE_DYNAMIC && s->n_ctx_train) s->n_ctx_original = s->n_ctx_train;
 }
 
-void llrti_rope_read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim,
-                             uint32_t n_ctx, llrti_rope_scaling *out)
+static void read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
+                         const llrti_rope_defaults *defaults, llrti_rope_scaling *out)
 {
     llrti_rope_scaling s = {
         .n_ctx = n_ctx, .extrapolation = 1, .extra_factor = 1, .truncate = true};
     memset(out, 0, sizeof *out);
-    s.base = llrti_hparams_f64_or(hp, LLRTI_HP(ROPE_BASE), 10000.0);
-    s.n_rot = llrti_hparams_u32_or(hp, LLRTI_HP(N_ROT), head_dim);
-    const double part = llrti_hparams_f64_or(hp, LLRTI_HP(PARTIAL_ROTARY), 1.0);
-    if (!hp->is_gguf) s.n_rot = (uint32_t)(head_dim * part);
+    s.base = llrti_hparams_f64_or(hp, LLRTI_HP(ROPE_BASE),
+                                  defaults->base > 0 ? defaults->base : 10000.0);
+    const double part = llrti_hparams_f64_or(hp, LLRTI_HP(PARTIAL_ROTARY),
+                                             defaults->part > 0 ? defaults->part : 1.0);
+    s.n_rot = llrti_hparams_u32_or(hp, LLRTI_HP(N_ROT),
+                                   hp->is_gguf ? head_dim : (uint32_t)(head_dim * part));
     if (hp->status >= 0 && (s.n_rot == 0 || s.n_rot % 2 || s.n_rot > head_dim))
         llrti_hparams_fail(
             hp, LLRT_ERR_FORMAT, hp->is_gguf ? LLRTI_HP(N_ROT) : LLRTI_HP(HEAD_DIM),
@@ -392,22 +402,51 @@ void llrti_rope_read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t hea
     if (hp->status >= 0) *out = s;
 }
 
+void llrti_rope_read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim,
+                             uint32_t n_ctx, llrti_rope_scaling *out)
+{
+    read_scaling(hp, arena, head_dim, n_ctx, &(llrti_rope_defaults){0}, out);
+}
+
+/* Computes what the operator gets. */
+static void finish_rope(llrti_hparams *hp, llrti_arena *arena, const llrti_rope_scaling *scaling,
+                        llrt_rope_pairs pairs, llrti_rope *out)
+{
+    const size_t n_byte = scaling->n_rot / 2 * sizeof(float);
+    memset(out, 0, sizeof *out);
+    if (hp->status < 0) return;
+    float *const inv_freq = llrti_arena_alloc(arena, n_byte, 16);
+    if (!inv_freq) {
+        hp->status = llrti_fail_nomem(hp->err, "rope frequencies", n_byte);
+        return;
+    }
+    hp->status = llrti_rope_compute(scaling, inv_freq, &out->magnitude, hp->err);
+    if (hp->status < 0 && !hp->is_gguf) llrti_model_file_blame(hp->file, "config.json", hp->err);
+    out->inv_freq = inv_freq;
+    out->n_rot = scaling->n_rot;
+    out->pairs = pairs;
+}
+
+void llrti_rope_make(llrti_hparams *hp, llrti_arena *arena, uint32_t n_rot, double base,
+                     llrt_rope_pairs pairs, llrti_rope *out)
+{
+    const llrti_rope_scaling scaling = {
+        .n_rot = n_rot, .base = base, .factor = 1, .extra_factor = 1};
+    finish_rope(hp, arena, &scaling, pairs, out);
+}
+
+void llrti_rope_read_as(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
+                        const llrti_rope_defaults *defaults, llrti_rope *out)
+{
+    llrti_rope_scaling scaling;
+    read_scaling(hp, arena, head_dim, n_ctx, defaults, &scaling);
+    finish_rope(hp, arena, &scaling, hp->is_gguf ? defaults->gguf_pairs : defaults->hf_pairs, out);
+}
+
 void llrti_rope_read(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
                      llrt_rope_pairs gguf_pairs, llrti_rope *out)
 {
-    llrti_rope_scaling scaling;
-    memset(out, 0, sizeof *out);
-    llrti_rope_read_scaling(hp, arena, head_dim, n_ctx, &scaling);
-    if (hp->status < 0) return;
-    float *const inv_freq = llrti_arena_alloc(arena, scaling.n_rot / 2 * sizeof(float), 16);
-    if (!inv_freq) {
-        hp->status =
-            llrti_fail_nomem(hp->err, "rope frequencies", scaling.n_rot / 2 * sizeof(float));
-        return;
-    }
-    hp->status = llrti_rope_compute(&scaling, inv_freq, &out->magnitude, hp->err);
-    if (hp->status < 0 && !hp->is_gguf) llrti_model_file_blame(hp->file, "config.json", hp->err);
-    out->inv_freq = inv_freq;
-    out->n_rot = scaling.n_rot;
-    out->pairs = hp->is_gguf ? gguf_pairs : LLRT_ROPE_HALVES;
+    llrti_rope_read_as(
+        hp, arena, head_dim, n_ctx,
+        &(llrti_rope_defaults){.gguf_pairs = gguf_pairs, .hf_pairs = LLRT_ROPE_HALVES}, out);
 }

@@ -75,7 +75,20 @@ llrt_status llrti_rope_compute(const llrti_rope_scaling *scaling, float *inv_fre
 void llrti_rope_read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim,
                              uint32_t n_ctx, llrti_rope_scaling *out);
 
+/** What a family's files are like, and what holds where they don't say. */
+typedef struct llrti_rope_defaults {
+    llrt_rope_pairs gguf_pairs, hf_pairs;
+    double base; /* 0: 10000 */
+    double part; /* config.json: rotated part of a head; 0: all */
+} llrti_rope_defaults;
+
 /** Both of the above; inv_freq goes into the arena. */
+void llrti_rope_read_as(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
+                        const llrti_rope_defaults *defaults, llrti_rope *out);
+/** A rotation without scaling: of `n_rot` elements, with this base. */
+void llrti_rope_make(llrti_hparams *hp, llrti_arena *arena, uint32_t n_rot, double base,
+                     llrt_rope_pairs pairs, llrti_rope *out);
+/** As llrti_rope_read_as, all of a head, halves in safetensors files. */
 void llrti_rope_read(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
                      llrt_rope_pairs gguf_pairs, llrti_rope *out);
 
