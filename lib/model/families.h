@@ -17,9 +17,14 @@
     X("mistral", false, true, mistral, ", ")  \
     X("qwen2",   true,  true, qwen2,   ", ")  \
     X("qwen3",   true,  true, qwen3,   ", ")  \
-    X("gpt2",    true,  true, gpt2,    ", ")
+    X("gpt2",    true,  true, gpt2,    ", ")  \
+    X("gemma",   true,  true, gemma,   ", ")  \
+    X("gemma2",  true,  true, gemma2,  ", ")  \
+    X("gemma3",  true,  true, gemma3,  ", ")  \
+    X("gemma3_text", false, true, gemma3, ", ")
 /* clang-format on */
 
+/* A function can serve several names, so declarations repeat, which C allows. */
 #define LLRTI_FAMILY_DECLARE(name, is_gguf, is_hf, function, separator)                            \
     void llrti_family_##function(llrti_builder *b);
 LLRTI_FAMILY_MAP(LLRTI_FAMILY_DECLARE)

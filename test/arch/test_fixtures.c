@@ -299,6 +299,8 @@ FIXTURE(mistral)
 FIXTURE(qwen2)
 FIXTURE(qwen3)
 FIXTURE(gpt2)
+FIXTURE(gemma2)
+FIXTURE(gemma3)
 
 /*
  * The llama fixture as a GGUF: the same logits; with F16 weights up to 2^-11 for each of ten
@@ -406,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_llama),      cmocka_unit_test(test_llama_sharded),
         cmocka_unit_test(test_mistral),    cmocka_unit_test(test_qwen2),
         cmocka_unit_test(test_qwen3),      cmocka_unit_test(test_gpt2),
+        cmocka_unit_test(test_gemma2),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_llama_gguf), cmocka_unit_test(test_stories),
         cmocka_unit_test(test_demo),
     };
