@@ -21,7 +21,10 @@
     X("gemma",   true,  true, gemma,   ", ")  \
     X("gemma2",  true,  true, gemma2,  ", ")  \
     X("gemma3",  true,  true, gemma3,  ", ")  \
-    X("gemma3_text", false, true, gemma3, ", ")
+    X("gemma3_text", false, true, gemma3, ", ") \
+    X("phi2",    true,  false, phi,    ", ")  \
+    X("phi",     false, true, phi,     ", ")  \
+    X("phi3",    true,  true, phi3,    ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
