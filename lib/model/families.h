@@ -24,7 +24,9 @@
     X("gemma3_text", false, true, gemma3, ", ") \
     X("phi2",    true,  false, phi,    ", ")  \
     X("phi",     false, true, phi,     ", ")  \
-    X("phi3",    true,  true, phi3,    ", ")
+    X("phi3",    true,  true, phi3,    ", ")  \
+    X("olmo2",   true,  true, olmo2,   ", ")  \
+    X("olmo3",   false, true, olmo3,   ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
