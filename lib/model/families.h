@@ -26,7 +26,8 @@
     X("phi",     false, true, phi,     ", ")  \
     X("phi3",    true,  true, phi3,    ", ")  \
     X("olmo2",   true,  true, olmo2,   ", ")  \
-    X("olmo3",   false, true, olmo3,   ", ")
+    X("olmo3",   false, true, olmo3,   ", ")  \
+    X("starcoder2", true, true, starcoder2, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
