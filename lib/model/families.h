@@ -27,7 +27,8 @@
     X("phi3",    true,  true, phi3,    ", ")  \
     X("olmo2",   true,  true, olmo2,   ", ")  \
     X("olmo3",   false, true, olmo3,   ", ")  \
-    X("starcoder2", true, true, starcoder2, ", ")
+    X("starcoder2", true, true, starcoder2, ", ") \
+    X("falcon",  true,  true, falcon,  ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */

@@ -304,6 +304,7 @@ FIXTURE(gemma3)
 FIXTURE(phi3)
 FIXTURE(olmo2)
 FIXTURE(starcoder2)
+FIXTURE(falcon_mq)
 
 /*
  * The llama fixture as a GGUF: the same logits; with F16 weights up to 2^-11 for each of ten
@@ -413,8 +414,9 @@ int main(void)
         cmocka_unit_test(test_qwen3),      cmocka_unit_test(test_gpt2),
         cmocka_unit_test(test_gemma2),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_phi3),       cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_starcoder2), cmocka_unit_test(test_llama_gguf),
-        cmocka_unit_test(test_stories),    cmocka_unit_test(test_demo),
+        cmocka_unit_test(test_starcoder2), cmocka_unit_test(test_falcon_mq),
+        cmocka_unit_test(test_llama_gguf), cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_demo),
     };
     return cmocka_run_group_tests_name("architectures", tests, find_places, forget_places);
 }
