@@ -28,7 +28,9 @@
     X("olmo2",   true,  true, olmo2,   ", ")  \
     X("olmo3",   false, true, olmo3,   ", ")  \
     X("starcoder2", true, true, starcoder2, ", ") \
-    X("falcon",  true,  true, falcon,  ", ")
+    X("falcon",  true,  true, falcon,  ", ")  \
+    X("granite", true,  true, granite, ", ")  \
+    X("minicpm", true,  true, minicpm, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Llamas with factors: Granite and MiniCPM multiply the embedding, what each half of a layer adds,
+ * and (by division) the logits; Granite also says what multiplies scores. In GGUF files both are
+ * built alike, with the names Granite gave the factors.
+ */
+#include <math.h>
+
+#include "decoder.h"
+#include "families.h"
+
+static const llrti_hparam embed_scale = {"embedding_scale", "embedding_multiplier|scale_emb", 1e-9,
+                                         1e9};
+static const llrti_hparam residual_scale = {"residual_scale", "residual_multiplier", 1e-9, 1e9};
+static const llrti_hparam logit_divisor = {"logit_scale", "logits_scaling", 1e-9, 1e9};
+static const llrti_hparam attention_scale = {"attention.scale", "attention_multiplier", 1e-9, 1e9};
+
+static void read_llama(llrti_builder *b, llrti_decoder *d)
+{
+    b->hf_prefix = "model.";
+    llrti_decoder_read(b, d, 0, LLRT_ROPE_ADJACENT);
+    d->qkv_bias = d->out_bias = d->mlp_bias = LLRTI_BIAS_PRESENT;
+    if (b->hp.is_gguf) return;
+    d->qkv_bias = d->out_bias = llrti_hparams_bool_or(&b->hp, LLRTI_HP(ATTENTION_BIAS), false)
+                                    ? LLRTI_BIAS_REQUIRED
+                                    : LLRTI_BIAS_NONE;
+    d->mlp_bias = llrti_hparams_bool_or(&b->hp, LLRTI_HP(MLP_BIAS), false) ? LLRTI_BIAS_REQUIRED
+                                                                           : LLRTI_BIAS_NONE;
+}
+
+void llrti_family_granite(llrti_builder *b)
+{
+    llrti_decoder d;
+    read_llama(b, &d);
+    d.embed_scale = (float)llrti_hparams_f64_or(&b->hp, &embed_scale, 1.0);
+    d.residual_scale = (float)llrti_hparams_f64_or(&b->hp, &residual_scale, 1.0);
+    d.logit_scale = (float)(1.0 / llrti_hparams_f64_or(&b->hp, &logit_divisor, 1.0));
+    /* A GGUF that doesn't say has the usual factor, a config.json has 1. */
+    d.attention_scale =
+        (float)llrti_hparams_f64_or(&b->hp, &attention_scale, b->hp.is_gguf ? 0.0 : 1.0);
+    llrti_decoder_emit(b, &d);
+}
+
+void llrti_family_minicpm(llrti_builder *b)
+{
+    static const llrti_hparam depth = {NULL, "scale_depth", 1e-9, 1e9};
+    static const llrti_hparam base_width = {NULL, "dim_model_base", 1, 1 << 20};
+    llrti_decoder d;
+    read_llama(b, &d);
+    if (!llrti_build_ok(b)) return;
+    const double root = sqrt((double)d.n_layer), width = d.d_model;
+    d.is_tied = true;
+    if (b->hp.is_gguf) {
+        /* Older files don't say; these are the factors of the only sizes there were. */
+        d.embed_scale = (float)llrti_hparams_f64_or(&b->hp, &embed_scale, 12.0);
+        d.residual_scale = (float)llrti_hparams_f64_or(&b->hp, &residual_scale, 1.4 / root);
+        d.logit_scale = (float)(1.0 / llrti_hparams_f64_or(&b->hp, &logit_divisor, width / 256));
+    } else {
+        d.embed_scale = (float)llrti_hparams_f64_or(&b->hp, &embed_scale, 1.0);
+        d.residual_scale = (float)(llrti_hparams_f64_or(&b->hp, &depth, 1.0) / root);
+        d.logit_scale = (float)(llrti_hparams_u32_or(&b->hp, &base_width, 1) / width);
+    }
+    llrti_decoder_emit(b, &d);
+}
