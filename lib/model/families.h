@@ -30,7 +30,9 @@
     X("starcoder2", true, true, starcoder2, ", ") \
     X("falcon",  true,  true, falcon,  ", ")  \
     X("granite", true,  true, granite, ", ")  \
-    X("minicpm", true,  true, minicpm, ", ")
+    X("minicpm", true,  true, minicpm, ", ")  \
+    X("smollm3", true,  true, smollm3, ", ")  \
+    X("internlm2", true, true, internlm2, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
