@@ -32,7 +32,9 @@
     X("granite", true,  true, granite, ", ")  \
     X("minicpm", true,  true, minicpm, ", ")  \
     X("smollm3", true,  true, smollm3, ", ")  \
-    X("internlm2", true, true, internlm2, ", ")
+    X("internlm2", true, true, internlm2, ", ") \
+    X("glm",     false, true, glm,     ", ")  \
+    X("glm4",    true,  true, glm4,    ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
