@@ -34,7 +34,10 @@
     X("smollm3", true,  true, smollm3, ", ")  \
     X("internlm2", true, true, internlm2, ", ") \
     X("glm",     false, true, glm,     ", ")  \
-    X("glm4",    true,  true, glm4,    ", ")
+    X("glm4",    true,  true, glm4,    ", ")  \
+    X("command-r", true, false, cohere, ", ") \
+    X("cohere",  false, true, cohere,  ", ")  \
+    X("cohere2", true,  true, cohere2, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
