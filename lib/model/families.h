@@ -37,7 +37,10 @@
     X("glm4",    true,  true, glm4,    ", ")  \
     X("command-r", true, false, cohere, ", ") \
     X("cohere",  false, true, cohere,  ", ")  \
-    X("cohere2", true,  true, cohere2, ", ")
+    X("cohere2", true,  true, cohere2, ", ")  \
+    X("gptneox", true,  false, gptneox, ", ") \
+    X("gpt_neox", false, true, gptneox, ", ") \
+    X("gptj",    false, true, gptj,    ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
