@@ -40,7 +40,8 @@
     X("cohere2", true,  true, cohere2, ", ")  \
     X("gptneox", true,  false, gptneox, ", ") \
     X("gpt_neox", false, true, gptneox, ", ") \
-    X("gptj",    false, true, gptj,    ", ")
+    X("gptj",    false, true, gptj,    ", ")  \
+    X("opt",     false, true, opt,     ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
