@@ -41,7 +41,8 @@
     X("gptneox", true,  false, gptneox, ", ") \
     X("gpt_neox", false, true, gptneox, ", ") \
     X("gptj",    false, true, gptj,    ", ")  \
-    X("opt",     false, true, opt,     ", ")
+    X("opt",     false, true, opt,     ", ")  \
+    X("stablelm", true, true, stablelm, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
