@@ -19,6 +19,7 @@ static void arrange_gguf(llrti_builder *b, llrti_decoder *d)
 {
     static const llrti_name second = {"blk.#.attn_norm_2", NULL};
     d->qkv = LLRTI_QKV_JOINED;
+    d->qkv_bias = d->out_bias = d->mlp_bias = LLRTI_BIAS_PRESENT;
     d->is_parallel = true;
     d->has_mlp_norm = llrti_build_has(b, &second, ".weight");
     if (!d->has_mlp_norm) return;
