@@ -87,7 +87,8 @@ static llrt_status open_stage(run_model *run, uint32_t i, llrt_error *err)
         .n_row = n_row,
         .n_seq = 1,
         .n_out = n_row,
-        .n_page = {(run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK}};
+        .n_page = {(run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK,
+                   (run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK}};
     LLRTI_TRY(backend->model_create(&run->host, &desc, &s->model, err));
     for (uint32_t w = 0; w < s->stage->n_weight; w++) LLRTI_TRY(load_weight(run, s, w, err));
     LLRTI_TRY(backend->model_finish(s->model, err));
@@ -161,7 +162,7 @@ static llrt_status run_chunk(run_model *run, const int32_t *token, uint32_t begi
     const llrt_step_seq seq = {.n_row = n,
                                .pos_begin = (int32_t)begin,
                                .n_page = n_page,
-                               .page = {page},
+                               .page = {page, page},
                                .state_in = LLRT_NONE,
                                .state_out = LLRT_NONE};
     float *value[2][RUN_STAGE_MAX] = {{0}};
