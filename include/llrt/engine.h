@@ -48,8 +48,12 @@ typedef struct llrt_engine_options {
     uint32_t n_ctx;
     /** tokens in the KV pool of all sessions; default 0: 2 * n_ctx, rounded up to whole pages */
     uint64_t kv_tok;
-    uint64_t kv_bytes;   /**< the same as bytes, instead of kv_tok; default 0 */
-    uint32_t n_step_tok; /**< most tokens computed in one step; longer input is cut; default 512 */
+    uint64_t kv_bytes; /**< the same as bytes, instead of kv_tok; default 0 */
+    /**
+     * most tokens computed in one step; longer input is cut; default 0: 512, or n_ctx for a model
+     * that reads its input as a whole (is_bidirectional)
+     */
+    uint32_t n_step_tok;
     uint32_t n_step_seq; /**< most sessions in one step; default 16 */
     uint32_t n_step_out; /**< most rows of logits in one step; default 16 */
     /** worker threads, the calling one included; default 0: the processors of the affinity mask */
@@ -86,6 +90,18 @@ typedef struct llrt_engine_options {
     const llrt_source *source;
     const llrt_allocator *allocator; /**< copied; default NULL: the default */
     const llrt_logger *logger;       /**< copied; default NULL: silent */
+    /**
+     * tokens that the pages of windowed layers hold, of all sessions; default 0: enough for
+     * n_step_seq sessions and a step. Each session holds the window and up to two pages. No effect
+     * on models without windows
+     */
+    uint64_t kv_window_tok;
+    /**
+     * recurrent states kept at the ends of pages, for rewinding and shared prefixes, beside those
+     * of sessions; default 0: one per page, but 512 MiB at most (16 at least). No effect on models
+     * without recurrent layers
+     */
+    uint64_t n_snapshot;
 } llrt_engine_options;
 
 /** Bytes on one device. */
@@ -109,6 +125,8 @@ typedef struct llrt_plan {
     uint32_t n_ctx;      /**< context per session */
     uint32_t reserved;
     llrt_plan_device device[8];
+    uint64_t kv_window_tok; /**< tokens the pages of windowed layers hold, 0: there are none */
+    uint64_t n_state;       /**< recurrent states, of sessions and snapshots, 0: there are none */
 } llrt_plan;
 
 /** What a model is. Strings live as long as the engine. */
@@ -122,11 +140,15 @@ typedef struct llrt_model_info {
     uint64_t n_weight_byte; /**< in the file */
     uint32_t n_layer, n_head, n_kv_head, head_dim, d_model, d_ff, n_vocab;
     uint32_t n_ctx;     /**< context per session of this engine */
-    uint64_t n_kv_byte; /**< bytes of KV per token, all layers */
+    uint64_t n_kv_byte; /**< bytes of KV per token, all layers, windowed ones included */
     uint32_t has_tokenizer;
     uint32_t can_generate; /**< 1: logits of the next token */
     uint32_t window;       /**< sliding window, 0: none */
     uint32_t reserved;
+    uint64_t n_kv_window_byte; /**< part of n_kv_byte that is kept for the window only */
+    uint64_t n_state_byte;     /**< bytes of a recurrent state, 0: none */
+    uint32_t is_bidirectional; /**< 1: an input is read as a whole, in one step */
+    uint32_t reserved2;
 } llrt_model_info;
 
 /** A metadata entry. Strings live as long as the engine. */
@@ -162,6 +184,10 @@ typedef struct llrt_engine_stats {
     uint64_t live[16];       /**< host bytes requested and not yet freed, by llrt_memory class */
     uint64_t peak[16];       /**< the highest each was */
     uint64_t load_ns;        /**< time llrt_engine_open took */
+    /** pages of windowed layers: all, held by sessions, kept for reuse, given up for lack of room */
+    uint64_t n_window_page, n_window_page_used, n_window_page_cached, n_window_page_evicted;
+    /** recurrent states: all, held by sessions, snapshots nobody holds, and those given up */
+    uint64_t n_state, n_state_used, n_state_cached, n_state_evicted;
 } llrt_engine_stats;
 
 LLRT_API void llrt_engine_options_init(llrt_engine_options *options, size_t struct_size);

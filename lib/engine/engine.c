@@ -164,7 +164,27 @@ static llrt_status create_model(llrt_engine *engine, llrt_error *err)
     engine->n_ctx = model->n_ctx;
     engine->n_vocab = model->n_vocab;
     engine->d_model = model->d_model;
-    return LLRT_OK;
+    return llrti_options_step(&engine->options, model->is_bidirectional, engine->n_ctx, err);
+}
+
+static llrt_status create_pool(llrt_engine *engine, llrt_error *err)
+{
+    /* A windowed part belongs to a page: with as many parts as pages whoever has the page can have it. */
+    const llrti_slots_options window = {
+        .n_slot = engine->n_window_page,
+        .n_page = engine->n_page,
+        .is_metered = engine->n_window_page < engine->n_page,
+    };
+    const llrti_slots_options state = {
+        .n_slot = engine->n_state,
+        .n_page = engine->n_page,
+        .is_metered = true,
+        .is_ranked = true,
+    };
+    llrti_pool *const pool = &engine->pool;
+    LLRTI_TRY(llrti_pool_create(&engine->mem, pool, engine->n_page, err));
+    LLRTI_TRY(llrti_slots_create(&engine->mem, &pool->window, &window, err));
+    return llrti_slots_create(&engine->mem, &pool->state, &state, err);
 }
 
 /* With metadata_only a file is to be looked at: what it lacks for computing is no failure. */
@@ -267,7 +287,7 @@ static llrt_status build(llrt_engine *engine, llrt_error *err)
     LLRTI_TRY(llrti_plan_check(engine, err));
     LLRTI_TRY(llrti_workers_create(&engine->mem, o->n_thread, o->parallel_for, o->parallel_ctx,
                                    &engine->workers, err));
-    LLRTI_TRY(llrti_pool_create(&engine->mem, &engine->pool, engine->n_page, err));
+    LLRTI_TRY(create_pool(engine, err));
     LLRTI_TRY(llrti_step_create(engine, err));
     LLRTI_TRY(llrti_placement_create_cross(engine, err));
     LLRTI_TRY(llrti_loader_run(engine, err));
@@ -378,8 +398,14 @@ llrt_status llrt_engine_info(const llrt_engine *engine, llrt_model_info *info, l
         own.n_vocab = model->n_vocab;
         own.can_generate = model->can_generate;
         own.window = model->window;
-        for (uint32_t i = 0; i < model->n_kv; i++)
-            own.n_kv_byte += llrti_placement_kv_bytes(engine->options.kv_type, &model->kv[i], 1);
+        for (uint32_t i = 0; i < model->n_kv; i++) {
+            const size_t n = llrti_placement_kv_bytes(engine->options.kv_type, &model->kv[i], 1);
+            own.n_kv_byte += n;
+            if (model->kv[i].group == LLRT_KV_GROUP_WINDOW) own.n_kv_window_byte += n;
+        }
+        for (uint32_t i = 0; i < model->n_state; i++)
+            own.n_state_byte += model->state[i].n_float * sizeof(float);
+        own.is_bidirectional = model->is_bidirectional;
     } else if (engine->tokenizer) {
         own.n_vocab = llrt_tokenizer_n_vocab(engine->tokenizer);
     }
@@ -441,6 +467,15 @@ llrt_status llrt_engine_get_stats(const llrt_engine *engine, llrt_engine_stats *
     own.n_page = e->pool.n_page;
     own.n_page_used = e->pool.n_page - e->pool.n_free - e->pool.n_cached;
     own.n_page_cached = e->pool.n_cached;
+    const llrti_slots *const window = &e->pool.window, *const state = &e->pool.state;
+    own.n_window_page = window->n_slot;
+    own.n_window_page_used = window->n_slot - window->n_free - window->n_kept;
+    own.n_window_page_cached = window->n_kept;
+    own.n_window_page_evicted = window->n_evicted;
+    own.n_state = state->n_slot;
+    own.n_state_used = state->n_slot - state->n_free - state->n_kept;
+    own.n_state_cached = state->n_kept;
+    own.n_state_evicted = state->n_evicted;
     llrti_mutex_unlock(&e->lock);
     for (int k = 0; k < LLRT_MEMORY_COUNT; k++) {
         own.live[k] = llrti_mem_live(&engine->mem, k);

@@ -42,9 +42,11 @@ struct llrt_engine {
     llrti_workers *workers;
     uint8_t fingerprint[16];
     uint32_t n_ctx, n_page;
-    uint64_t kv_tok_bytes;     /* canonical bytes of one token's keys and values, all layers */
-    size_t page_bytes;         /* canonical bytes of a whole page */
-    uint32_t n_vocab, d_model; /* widths of logits and hidden rows */
+    uint32_t n_window_page, n_state; /* slots of what pages own; 0: the model has no such layers */
+    uint32_t window;                 /* positions that windowed layers look back at most */
+    size_t page_bytes[LLRT_KV_GROUP_COUNT]; /* canonical bytes of a whole page of each group */
+    size_t n_state_float;                   /* numbers of a recurrent state, all layers */
+    uint32_t n_vocab, d_model;              /* widths of logits and hidden rows */
     llrt_plan plan;
     uint64_t load_ns;
     bool is_planning; /* only the plan is wanted */

@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "rewind.h"
 #include "session_impl.h"
 #include "struct_copy.h"
 #include "utf8.h"
@@ -298,7 +299,7 @@ static llrt_status run(generation *g, llrt_error *err)
     llrt_session *const s = g->session;
     const uint64_t begin = llrti_clock_ns();
     int32_t token = LLRT_TOKEN_NONE;
-    if (g->is_continuing) llrti_session_cut(s, s->n_tok - 1);
+    if (g->is_continuing) LLRTI_TRY(llrti_rewind(s, s->n_tok - 1, err));
     llrt_status status = append_tokens(g, g->prompt, g->n_prompt, &token, err);
     g->result.n_reused = g->is_continuing ? 0 : s->work.n_reused;
     g->result.prompt_ns = llrti_clock_ns() - begin;

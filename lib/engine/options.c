@@ -10,9 +10,10 @@
 #include "os.h"
 #include "struct_copy.h"
 
+#define DEFAULT_STEP_TOK 512u
+
 static const llrt_engine_options engine_defaults = {
     .struct_size = (uint32_t)sizeof(llrt_engine_options),
-    .n_step_tok = 512,
     .n_step_seq = 16,
     .n_step_out = 16,
     .kv_type = LLRT_TYPE_F16,
@@ -64,7 +65,7 @@ llrt_status llrti_options_engine(const llrt_engine_options *from, llrt_engine_op
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "kv_bytes",
                                 "kv_tok and kv_bytes are both set, expected one of them");
     }
-    LLRTI_TRY(check_range("n_step_tok", o.n_step_tok, 1, LLRTI_STEP_TOK_MAX, err));
+    LLRTI_TRY(check_range("n_step_tok", o.n_step_tok, 0, LLRTI_STEP_TOK_MAX, err));
     LLRTI_TRY(check_range("n_step_seq", o.n_step_seq, 1, LLRTI_STEP_SEQ_MAX, err));
     LLRTI_TRY(check_range("n_step_out", o.n_step_out, 1, LLRTI_STEP_TOK_MAX, err));
     LLRTI_TRY(check_range("n_thread", o.n_thread, 0, LLRTI_THREAD_MAX, err));
@@ -73,19 +74,30 @@ llrt_status llrti_options_engine(const llrt_engine_options *from, llrt_engine_op
     LLRTI_TRY(check_range("weights", o.weights, 0, LLRT_WEIGHTS_MAPPED, err));
     LLRTI_TRY(check_range("metadata_only", o.metadata_only, 0, 1, err));
     LLRTI_TRY(check_range("reserved", o.reserved, 0, 0, err));
+    LLRTI_TRY(check_range("kv_window_tok", o.kv_window_tok, 0,
+                          (uint64_t)LLRTI_PAGE_MAX * LLRT_PAGE_TOK, err));
+    LLRTI_TRY(check_range("n_snapshot", o.n_snapshot, 0, LLRTI_PAGE_MAX, err));
     if (o.n_placement && !o.placement) {
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "placement",
                                 "n_placement is %u, but placement is NULL", o.n_placement);
     }
     if (!o.n_placement) o.placement = NULL;
-    /* A step has no use for more sequences or outputs than rows. */
-    if (o.n_step_seq > o.n_step_tok) o.n_step_seq = o.n_step_tok;
-    if (o.n_step_out > o.n_step_tok) o.n_step_out = o.n_step_tok;
     if (o.n_thread == 0) {
         o.n_thread = llrti_cpu_count();
         if (o.n_thread > LLRTI_THREAD_MAX) o.n_thread = LLRTI_THREAD_MAX;
     }
     *out = o;
+    return LLRT_OK;
+}
+
+llrt_status llrti_options_step(llrt_engine_options *o, bool is_whole, uint32_t n_ctx,
+                               llrt_error *err)
+{
+    if (o->n_step_tok == 0) o->n_step_tok = is_whole ? n_ctx : DEFAULT_STEP_TOK;
+    LLRTI_TRY(check_range("n_step_tok", o->n_step_tok, 1, LLRTI_STEP_TOK_MAX, err));
+    /* A step has no use for more sequences or outputs than rows. */
+    if (o->n_step_seq > o->n_step_tok) o->n_step_seq = o->n_step_tok;
+    if (o->n_step_out > o->n_step_tok) o->n_step_out = o->n_step_tok;
     return LLRT_OK;
 }
 

@@ -6,6 +6,8 @@
 #ifndef LLRTI_OPTIONS_H
 #define LLRTI_OPTIONS_H
 
+#include <stdbool.h>
+
 #include <llrt/backend.h>
 #include <llrt/session.h>
 
@@ -19,6 +21,9 @@
 /** `from` may be NULL. Zeroes that mean "default" are resolved where that needs no model. */
 llrt_status llrti_options_engine(const llrt_engine_options *from, llrt_engine_options *out,
                                  llrt_error *err);
+/** The rest, when the model is known: is_whole as llrti_model's is_bidirectional, n_ctx the engine's. */
+llrt_status llrti_options_step(llrt_engine_options *options, bool is_whole, uint32_t n_ctx,
+                               llrt_error *err);
 /** Resolves n_ctx against the engine's. */
 llrt_status llrti_options_session(const llrt_session_options *from, uint32_t engine_n_ctx,
                                   llrt_session_options *out, llrt_error *err);

@@ -7,21 +7,23 @@
 
 #include <string.h>
 
-#include "engine_impl.h"
 #include "options.h"
+#include "state.h"
+#include "window.h"
 
 size_t llrti_placement_kv_bytes(llrt_type kv_type, const llrt_kv_desc *kv, uint32_t n_tok)
 {
     size_t head;
+    const size_t v_dim = kv->v_in_k ? 0 : kv->v_dim;
     switch (kv_type) {
     case LLRT_TYPE_F32:
-        head = ((size_t)kv->k_dim + kv->v_dim) * 4;
+        head = (kv->k_dim + v_dim) * 4;
         break;
     case LLRT_TYPE_Q8_0:
-        head = (((size_t)kv->k_dim + 31) / 32 + ((size_t)kv->v_dim + 31) / 32) * 34;
+        head = (((size_t)kv->k_dim + 31) / 32 + (v_dim + 31) / 32) * 34;
         break;
     default:
-        head = ((size_t)kv->k_dim + kv->v_dim) * 2;
+        head = (kv->k_dim + v_dim) * 2;
     }
     return head * kv->n_head * n_tok;
 }
@@ -62,9 +64,12 @@ static llrt_status share_layers(const llrt_engine *engine, uint32_t n, uint32_t 
  * model's: saved sessions rely on it. */
 static llrt_status check_cuts(const llrt_engine *engine, llrt_error *err)
 {
-    uint32_t kv = 0;
+    uint32_t kv = 0, state = 0;
     for (uint32_t i = 0; i < engine->stages.n; i++) {
         const llrti_stage *const cut = &engine->stages.cut[i];
+        for (uint32_t k = 0; k < cut->n_state; k++)
+            if (cut->state_index[k] != state++)
+                return llrti_fail(err, LLRT_ERR_INTERNAL, "stage %u: states out of order", i);
         for (uint32_t k = 0; k < cut->n_kv; k++)
             if (cut->kv_index[k] != kv++)
                 return llrti_fail(err, LLRT_ERR_INTERNAL, "stage %u: kv slots out of order", i);
@@ -114,13 +119,19 @@ llrt_status llrti_placement_place(llrt_engine *engine, llrt_error *err)
     engine->stages.n = n;
     for (uint32_t i = 0; i < n; i++) {
         const llrti_stage *const cut = &engine->stages.cut[i];
-        size_t bytes = 0;
-        for (uint32_t k = 0; k < cut->n_kv; k++)
-            bytes += llrti_placement_kv_bytes(options->kv_type, &cut->kv[k], LLRT_PAGE_TOK);
-        engine->stages.at[i].page_bytes = bytes;
-        engine->page_bytes += bytes;
+        llrti_engine_stage *const stage = &engine->stages.at[i];
+        for (uint32_t k = 0; k < cut->n_kv; k++) {
+            const size_t bytes =
+                llrti_placement_kv_bytes(options->kv_type, &cut->kv[k], LLRT_PAGE_TOK);
+            stage->page_bytes[cut->kv[k].group] += bytes;
+            engine->page_bytes[cut->kv[k].group] += bytes;
+        }
+        for (uint32_t k = 0; k < cut->n_state; k++) {
+            stage->n_state_float += cut->state[k].n_float;
+            engine->n_state_float += cut->state[k].n_float;
+        }
     }
-    engine->kv_tok_bytes = engine->page_bytes / LLRT_PAGE_TOK;
+    engine->window = engine->page_bytes[LLRT_KV_GROUP_WINDOW] ? engine->model->kv_window : 0;
     return check_cuts(engine, err);
 }
 
@@ -133,10 +144,12 @@ void llrti_placement_describe(const llrt_engine *engine, uint32_t i, llrt_model_
         .n_tensor = cut->n_weight,
         .n_program = 1,
         .n_kv = cut->n_kv,
+        .n_state = cut->n_state,
         .n_device = 1,
         .tensor = cut->tensor,
         .program = cut->program,
         .kv = cut->kv,
+        .state = cut->state,
         .device = &stage->device,
         .kv_type = engine->options.kv_type,
         .precision = engine->options.precision,
@@ -145,20 +158,59 @@ void llrti_placement_describe(const llrt_engine *engine, uint32_t i, llrt_model_
     };
 }
 
-static llrt_runtime_limits limits_of(const llrt_engine *engine, uint32_t n_page)
+/* ---- Sizes of the pools ---- */
+
+static llrt_status size_windows(llrt_engine *engine, llrt_error *err)
+{
+    const llrt_engine_options *const o = &engine->options;
+    engine->n_window_page = 0;
+    if (!engine->window) return LLRT_OK;
+    const uint32_t most = llrti_window_most(engine->window);
+    uint64_t n = (uint64_t)o->n_step_seq * most + llrti_session_pages(o->n_step_tok);
+    if (o->kv_window_tok) {
+        n = (o->kv_window_tok + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK;
+        /* One session's, and a page to copy to. */
+        const uint32_t least = LLRTI_MIN(most + 1, engine->n_page);
+        if (n < least) {
+            return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "kv_window_tok",
+                                    "found %llu, expected at least %u: a window of %u and a page",
+                                    (unsigned long long)o->kv_window_tok, least * LLRT_PAGE_TOK,
+                                    engine->window);
+        }
+    }
+    engine->n_window_page = (uint32_t)LLRTI_MIN(n, engine->n_page);
+    return LLRT_OK;
+}
+
+static void size_states(llrt_engine *engine)
+{
+    const llrt_engine_options *const o = &engine->options;
+    engine->n_state = 0;
+    if (!engine->n_state_float) return;
+    const uint64_t in_bytes = LLRTI_STATE_DEFAULT_BYTES / (engine->n_state_float * sizeof(float));
+    uint64_t n = LLRTI_MIN(LLRTI_MAX(in_bytes, LLRTI_STATE_DEFAULT_LEAST), engine->n_page);
+    if (o->n_snapshot) n = o->n_snapshot;
+    engine->n_state = (uint32_t)n + LLRTI_STATE_LIVE * o->n_step_seq;
+}
+
+static llrt_runtime_limits limits_of(const llrt_engine *engine)
 {
     return (llrt_runtime_limits){
         .struct_size = (uint32_t)sizeof(llrt_runtime_limits),
         .n_row = engine->options.n_step_tok,
         .n_seq = engine->options.n_step_seq,
         .n_out = engine->options.n_step_out,
-        .n_page = {n_page},
+        .n_page = {engine->n_page, engine->n_window_page},
+        .n_state = engine->n_state,
     };
 }
 
 llrt_status llrti_placement_plan(llrt_engine *engine, uint32_t n_page, llrt_error *err)
 {
-    const llrt_runtime_limits limits = limits_of(engine, n_page);
+    engine->n_page = n_page;
+    LLRTI_TRY(size_windows(engine, err));
+    size_states(engine);
+    const llrt_runtime_limits limits = limits_of(engine);
     for (uint32_t i = 0; i < engine->stages.n; i++) {
         llrti_engine_stage *const stage = &engine->stages.at[i];
         llrt_model_desc desc;
@@ -179,11 +231,12 @@ static uint64_t kv_bytes_planned(const llrt_engine *engine)
     return sum;
 }
 
-llrt_status llrti_placement_fit_pages(llrt_engine *engine, uint64_t kv_bytes, uint32_t *n_page,
-                                      llrt_error *err)
+llrt_status llrti_placement_fit_pages(llrt_engine *engine, uint32_t most, llrt_error *err)
 {
-    const uint64_t guess = engine->page_bytes ? kv_bytes / engine->page_bytes : LLRTI_PAGE_MAX;
-    uint64_t low = 1, high = guess < LLRTI_PAGE_MAX ? guess : LLRTI_PAGE_MAX;
+    const uint64_t kv_bytes = engine->options.kv_bytes;
+    const size_t page_bytes = engine->page_bytes[LLRT_KV_GROUP_FULL];
+    uint64_t low = 1, high = page_bytes ? kv_bytes / page_bytes : most;
+    high = LLRTI_MIN(high, LLRTI_PAGE_MAX);
     LLRTI_TRY(llrti_placement_plan(engine, 1, err));
     if (kv_bytes_planned(engine) > kv_bytes || high < 1) {
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "kv_bytes",
@@ -199,9 +252,10 @@ llrt_status llrti_placement_fit_pages(llrt_engine *engine, uint64_t kv_bytes, ui
         else
             high = middle - 1;
     }
-    *n_page = (uint32_t)low;
-    return LLRT_OK;
+    return llrti_placement_plan(engine, (uint32_t)low, err);
 }
+
+/* ---- Values between stages ---- */
 
 static size_t cross_floats(const llrt_engine *engine, uint32_t *n_value)
 {
@@ -249,7 +303,7 @@ llrt_status llrti_placement_create_cross(llrt_engine *engine, llrt_error *err)
 
 llrt_status llrti_placement_create_runtimes(llrt_engine *engine, llrt_error *err)
 {
-    const llrt_runtime_limits limits = limits_of(engine, engine->n_page);
+    const llrt_runtime_limits limits = limits_of(engine);
     for (uint32_t i = 0; i < engine->stages.n; i++) {
         llrti_engine_stage *const stage = &engine->stages.at[i];
         LLRTI_TRY(stage->backend->runtime_create(stage->model, &limits, &stage->runtime, err));

@@ -18,8 +18,9 @@ typedef struct llrti_engine_stage {
     llrt_device_info info;
     void *model, *runtime;
     llrt_memory_use model_use, runtime_use;
-    size_t page_bytes; /* canonical bytes of this stage's part of a whole page */
-    float **cross;     /* (n_output) of every stage but the last: (n_step_tok, row width) each */
+    size_t page_bytes[LLRT_KV_GROUP_COUNT]; /* canonical bytes of this stage's part of a page */
+    size_t n_state_float;                   /* numbers of this stage's part of a state */
+    float **cross; /* (n_output) of every stage but the last: (n_step_tok, row width) each */
 } llrti_engine_stage;
 
 typedef struct llrti_placement {
@@ -34,11 +35,13 @@ struct llrt_engine;
 
 /** Finds the devices of the placement and cuts the program. */
 llrt_status llrti_placement_place(struct llrt_engine *engine, llrt_error *err);
-/** Asks every backend what it will need with n_page pages. */
+/** Sizes the pools for n_page pages and asks every backend what it will need. */
 llrt_status llrti_placement_plan(struct llrt_engine *engine, uint32_t n_page, llrt_error *err);
-/** The largest number of pages whose KV bytes are at most kv_bytes. */
-llrt_status llrti_placement_fit_pages(struct llrt_engine *engine, uint64_t kv_bytes,
-                                      uint32_t *n_page, llrt_error *err);
+/**
+ * The largest number of pages whose KV bytes are at most the option kv_bytes; `most` when pages cost nothing
+ * beside their windowed parts. llrti_placement_plan was called for it last.
+ */
+llrt_status llrti_placement_fit_pages(struct llrt_engine *engine, uint32_t most, llrt_error *err);
 /** Bytes llrti_placement_create_cross requests: class SCRATCH, and HOST for the table. */
 void llrti_placement_cross_bytes(const struct llrt_engine *engine, size_t *scratch, size_t *host);
 llrt_status llrti_placement_create_cross(struct llrt_engine *engine, llrt_error *err);

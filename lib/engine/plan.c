@@ -36,13 +36,17 @@ static uint64_t host_part(const llrti_engine_stage *stage, const llrt_memory_use
 static llrt_status size_pool(llrt_engine *engine, llrt_error *err)
 {
     const llrt_engine_options *const o = &engine->options;
-    if (o->kv_bytes) {
-        LLRTI_TRY(llrti_placement_fit_pages(engine, o->kv_bytes, &engine->n_page, err));
-    } else {
-        const uint64_t n_tok = o->kv_tok ? o->kv_tok : 2 * (uint64_t)engine->n_ctx;
-        engine->n_page = (uint32_t)((n_tok + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK);
-    }
-    return llrti_placement_plan(engine, engine->n_page, err);
+    const uint64_t n_tok = o->kv_tok ? o->kv_tok : 2 * (uint64_t)engine->n_ctx;
+    const uint32_t n_page = (uint32_t)((n_tok + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK);
+    if (o->kv_bytes) return llrti_placement_fit_pages(engine, n_page, err);
+    return llrti_placement_plan(engine, n_page, err);
+}
+
+static size_t pool_bytes(const llrt_engine *engine)
+{
+    return llrti_pool_bytes(engine->n_page) +
+           llrti_slots_bytes(engine->n_window_page, engine->n_page) +
+           llrti_slots_bytes(engine->n_state, engine->n_page);
 }
 
 /* The device's entry in the plan; several stages may be on one device. */
@@ -72,7 +76,7 @@ llrt_status llrti_plan_make(llrt_engine *engine, llrt_error *err)
         llrti_placement_cross_bytes(engine, &cross, &cross_host);
         plan->host[LLRT_MEMORY_SCRATCH] = cross;
         plan->host[LLRT_MEMORY_HOST] = cross_host + llrti_workers_bytes(engine->options.n_thread) +
-                                       llrti_pool_bytes(engine->n_page) + llrti_step_bytes(engine);
+                                       pool_bytes(engine) + llrti_step_bytes(engine);
         own = plan->host[LLRT_MEMORY_SCRATCH] + plan->host[LLRT_MEMORY_HOST];
     }
     uint64_t models = 0;
@@ -110,6 +114,8 @@ llrt_status llrti_plan_make(llrt_engine *engine, llrt_error *err)
     plan->host_total = total;
     plan->host_peak = LLRTI_MAX(LLRTI_MAX(parse_peak, at_peak), total);
     plan->kv_tok = (uint64_t)engine->n_page * LLRT_PAGE_TOK;
+    plan->kv_window_tok = (uint64_t)engine->n_window_page * LLRT_PAGE_TOK;
+    plan->n_state = engine->n_state;
     plan->session = engine->options.metadata_only ? 0 : llrti_session_default_bytes(engine);
     return LLRT_OK;
 }

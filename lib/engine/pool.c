@@ -51,7 +51,16 @@ void llrti_pool_free(llrti_mem *mem, llrti_pool *pool)
     llrti_free(mem, pool->page);
     llrti_free(mem, pool->token);
     llrti_free(mem, pool->bucket);
+    llrti_slots_free(mem, &pool->window);
+    llrti_slots_free(mem, &pool->state);
     memset(pool, 0, sizeof *pool);
+}
+
+/* What the page owns goes with its contents. */
+static void drop_owned(llrti_pool *pool, uint32_t page)
+{
+    llrti_slots_drop(&pool->window, page);
+    llrti_slots_drop(&pool->state, page);
 }
 
 static void unlink_cached(llrti_pool *pool, uint32_t page)
@@ -80,6 +89,7 @@ bool llrti_pool_take(llrti_pool *pool, uint32_t n, uint32_t *pages)
             page = pool->oldest;
             unlink_cached(pool, page);
             llrti_prefix_remove(pool, page);
+            drop_owned(pool, page);
         }
         pool->page[page].n_ref = 1;
         pages[i] = page;
@@ -93,6 +103,8 @@ void llrti_pool_hold(llrti_pool *pool, uint32_t page)
     if (p->n_ref++ == 0) {
         assert(p->uid != 0);
         unlink_cached(pool, page);
+        llrti_slots_rank(&pool->window, page, true);
+        llrti_slots_rank(&pool->state, page, true);
     }
 }
 
@@ -102,6 +114,7 @@ void llrti_pool_release(llrti_pool *pool, uint32_t page)
     assert(p->n_ref > 0);
     if (--p->n_ref > 0) return;
     if (p->uid == 0) {
+        drop_owned(pool, page);
         p->next = pool->free_first;
         pool->free_first = page;
         pool->n_free++;
@@ -115,6 +128,8 @@ void llrti_pool_release(llrti_pool *pool, uint32_t page)
         pool->page[pool->newest].next = page;
     pool->newest = page;
     pool->n_cached++;
+    llrti_slots_rank(&pool->window, page, false);
+    llrti_slots_rank(&pool->state, page, false);
 }
 
 bool llrti_pool_is_shared(const llrti_pool *pool, uint32_t page)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The books of an engine's KV page pool: who holds which page. The bytes of the pages are in the backends'
- * runtimes, one part per stage under the same number.
+ * runtimes, one part per stage under the same number: that of the group of layers that keep every position. A page can
+ * own more (slots.h): its part in the group of windowed layers, and the recurrent state at its end.
  *
  * A page is in one of three states:
  *
@@ -22,6 +23,7 @@
 
 #include "alloc.h"
 #include "hash.h"
+#include "slots.h"
 
 #define LLRTI_PAGE_NONE UINT32_MAX
 
@@ -41,9 +43,10 @@ typedef struct llrti_pool {
     uint32_t free_first;
     uint32_t oldest, newest; /* of the cached pages */
     uint64_t next_uid;
-    llrti_page *page; /* (n_page) */
-    int32_t *token;   /* (n_page, LLRT_PAGE_TOK): ids of indexed pages */
-    uint32_t *bucket; /* (n_bucket): first page, or LLRTI_PAGE_NONE */
+    llrti_page *page;          /* (n_page) */
+    int32_t *token;            /* (n_page, LLRT_PAGE_TOK): ids of indexed pages */
+    uint32_t *bucket;          /* (n_bucket): first page, or LLRTI_PAGE_NONE */
+    llrti_slots window, state; /* what pages own; set up by the pool's owner, freed with it */
 } llrti_pool;
 
 /** Bytes llrti_pool_create requests, of class HOST. */

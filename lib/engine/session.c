@@ -13,8 +13,11 @@
 #include <string.h>
 
 #include "options.h"
+#include "rewind.h"
 #include "select.h"
+#include "state.h"
 #include "struct_copy.h"
+#include "window.h"
 
 /* ---- Memory ---- */
 
@@ -23,10 +26,22 @@ static size_t round_line(size_t n)
     return (n + LLRTI_CACHE_LINE - 1) / LLRTI_CACHE_LINE * LLRTI_CACHE_LINE;
 }
 
-static size_t block_bytes(uint32_t n_ctx)
+/* Tables with an entry per page: pages, their windowed parts, states of the step in flight. */
+static uint32_t count_tables(const llrt_engine *engine)
+{
+    return 1u + (engine->n_window_page > 0) + (engine->n_state > 0);
+}
+
+static size_t block_bytes(const llrt_engine *engine, uint32_t n_ctx)
 {
     return round_line(sizeof(llrt_session)) + round_line(n_ctx * sizeof(int32_t)) +
-           llrti_session_pages(n_ctx) * sizeof(uint32_t);
+           count_tables(engine) * llrti_session_pages(n_ctx) * sizeof(uint32_t);
+}
+
+static uint32_t *clear_table(uint32_t *table, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) table[i] = LLRTI_SLOT_NONE;
+    return table;
 }
 
 static bool rows_bytes(const llrt_engine *engine, bool with_hidden, size_t n_row, size_t *out)
@@ -39,7 +54,7 @@ uint64_t llrti_session_default_bytes(const llrt_engine *engine)
 {
     size_t rows;
     rows_bytes(engine, false, 1, &rows);
-    return block_bytes(engine->n_ctx) + rows + 2 * LLRTI_ALLOC_HEADER;
+    return block_bytes(engine, engine->n_ctx) + rows + 2 * LLRTI_ALLOC_HEADER;
 }
 
 /* Room for n rows of logits. Rows that are held stay: the call may yet fail with nothing changed. */
@@ -69,7 +84,7 @@ static llrt_status ensure_rows(llrt_session *session, size_t n, llrt_error *err)
 static llrt_status create_session(llrt_engine *engine, const llrt_session_options *options,
                                   llrt_session **out, llrt_error *err)
 {
-    const size_t bytes = block_bytes(options->n_ctx);
+    const size_t bytes = block_bytes(engine, options->n_ctx);
     llrt_session *const s = llrti_alloc(&engine->mem, bytes, LLRT_MEMORY_SESSION);
     if (!s) return llrti_fail_nomem(err, "a session", bytes);
     memset(s, 0, sizeof *s);
@@ -79,6 +94,11 @@ static llrt_status create_session(llrt_engine *engine, const llrt_session_option
     s->tokens = (int32_t *)(void *)((char *)s + round_line(sizeof *s));
     s->page =
         (uint32_t *)(void *)((char *)s->tokens + round_line(options->n_ctx * sizeof(int32_t)));
+    const uint32_t n_page = llrti_session_pages(options->n_ctx);
+    s->state = LLRTI_SLOT_NONE;
+    if (engine->n_window_page) s->window_page = clear_table(s->page + n_page, n_page);
+    if (engine->n_state)
+        s->state_at = clear_table(s->page + (count_tables(engine) - 1) * n_page, n_page);
     atomic_init(&s->is_busy, 0);
     atomic_init(&s->is_cancelled, 0);
     if (!llrti_cond_init(&s->wake)) {
@@ -116,6 +136,7 @@ llrt_status llrt_session_create(llrt_engine *engine, const llrt_session_options 
 
 void llrti_session_trim(llrt_session *session, uint32_t n_page)
 {
+    llrti_window_trim(session, n_page);
     while (session->n_page > n_page)
         llrti_pool_release(&session->engine->pool, session->page[--session->n_page]);
 }
@@ -126,6 +147,7 @@ void llrt_session_free(llrt_session *session)
     llrt_engine *const engine = session->engine;
     if (llrti_engine_check(engine, NULL) < 0) return; /* a child of the process: nothing is ours */
     llrti_mutex_lock(&engine->lock);
+    llrti_state_seek(session, 0);
     llrti_session_trim(session, 0);
     engine->n_session--;
     llrti_mutex_unlock(&engine->lock);
@@ -262,6 +284,8 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
     work->n_rows = input->n_row;
     work->is_sampled = is_sampled;
     work->copy_from = LLRTI_PAGE_NONE;
+    work->copy_window = work->state_out = LLRTI_SLOT_NONE;
+    work->is_one_step = session->engine->model->is_bidirectional;
     work->err = (llrt_error)LLRT_ERROR_INIT;
     const size_t n_room = n_wanted + (is_sampled && !llrti_step_wants_last_row(work));
     if (n_room && !session->engine->model->can_generate)
@@ -397,17 +421,6 @@ llrt_status llrt_session_append(llrt_session *session, const int32_t *tokens, si
     return status;
 }
 
-void llrti_session_cut(llrt_session *session, size_t n_tok)
-{
-    llrt_engine *const engine = session->engine;
-    llrti_mutex_lock(&engine->lock);
-    session->n_tok = n_tok;
-    llrti_session_trim(session, llrti_session_pages(n_tok));
-    llrti_mutex_unlock(&engine->lock);
-    if (session->first_embedding != LLRTI_NO_EMBEDDING && session->first_embedding >= n_tok)
-        session->first_embedding = LLRTI_NO_EMBEDDING;
-}
-
 static llrt_status sync_entered(llrt_session *session, const llrt_input *input, size_t *n_reused,
                                 llrt_error *err)
 {
@@ -423,11 +436,11 @@ static llrt_status sync_entered(llrt_session *session, const llrt_input *input, 
         const size_t n_row = input->logits == LLRT_LOGITS_ALL ? input->n_tok : 1;
         LLRTI_TRY(ensure_rows(session, n_row, err));
     }
-    llrti_session_cut(session, common);
+    llrti_rewind_cut(session, common);
     llrt_input rest = *input;
-    rest.tokens += common;
-    rest.n_tok -= common;
-    const uint64_t begin = session->n_tok;
+    const size_t begin = session->n_tok; /* or less than what is common */
+    rest.tokens += begin;
+    rest.n_tok -= begin;
     LLRTI_TRY(llrti_session_make_work(session, &rest, false, err));
     llrti_work *works[1] = {&session->work};
     llrti_step_compute(session->engine, works, 1);
@@ -637,15 +650,23 @@ llrt_engine *llrt_session_engine(const llrt_session *session)
 llrt_status llrt_session_rewind(llrt_session *session, size_t n_tok, llrt_error *err)
 {
     LLRTI_TRY(llrti_session_enter(session, err));
-    llrt_status status = LLRT_OK;
-    if (n_tok > session->n_tok) {
-        status = llrti_fail(err, LLRT_ERR_ARGUMENT, "found %zu, the session has %zu tokens", n_tok,
-                            session->n_tok);
-    } else {
-        llrti_session_cut(session, n_tok);
-    }
+    const llrt_status status = llrti_rewind(session, n_tok, err);
     llrti_session_leave(session);
     return status;
+}
+
+/* What is kept beside the pages; always possible, since a session outside of calls holds it. */
+static void share_owned(const llrt_session *session, llrt_session *copy)
+{
+    llrti_pool *const pool = &session->engine->pool;
+    for (uint32_t i = session->window_begin; i < session->window_end; i++) {
+        copy->window_page[i] = session->window_page[i];
+        llrti_slots_idle_hold(&pool->window, copy->window_page[i]);
+    }
+    copy->window_begin = session->window_begin;
+    copy->window_end = session->window_end;
+    copy->state = session->state;
+    if (copy->state != LLRTI_SLOT_NONE) llrti_slots_idle_hold(&pool->state, copy->state);
 }
 
 llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_error *err)
@@ -662,6 +683,7 @@ llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_er
         llrti_mutex_lock(&engine->lock);
         for (uint32_t i = 0; i < session->n_page; i++)
             llrti_pool_hold(&engine->pool, session->page[i]);
+        share_owned(session, copy);
         llrti_mutex_unlock(&engine->lock);
         copy->n_page = session->n_page;
         copy->n_tok = session->n_tok;

@@ -4,7 +4,7 @@
  * to the engine's lock, under which a leading thread advances them while the owner waits.
  *
  * page[i] holds the positions [i * LLRT_PAGE_TOK, ...); n_page == ceil(n_tok / LLRT_PAGE_TOK) between calls, more
- * while a call has pages reserved. One block holds struct, tokens and page table; logits have one of
+ * while a call has pages reserved. One block holds struct, tokens and page tables; logits have one of
  * their own, since calls may ask for more rows.
  */
 #ifndef LLRTI_SESSION_IMPL_H
@@ -25,6 +25,16 @@ struct llrt_session {
     uint32_t n_page;
     int32_t *tokens; /* (n_ctx) */
     uint32_t *page;  /* (n_ctx in pages) */
+
+    /* What is kept beside pages: window.h, state.h. The promises are those of the call in progress. */
+    bool is_in_call;
+    uint32_t window_begin, window_end; /* pages whose parts of windowed layers it holds */
+    uint32_t *window_page;             /* (n_ctx in pages) the parts; NULL without such layers */
+    uint32_t window_cap, window_promise;
+    uint32_t state;     /* the recurrent state at n_tok, LLRTI_SLOT_NONE at 0 */
+    uint32_t *state_at; /* (n_ctx in pages) for the step in flight; NULL without recurrent layers */
+    uint32_t state_promise;
+
     float *logits; /* (n_logits_room, n_vocab), then hidden (n_logits_room, d_model) when wanted */
     float *hidden;
     size_t n_logits_room, n_logits;
@@ -47,8 +57,6 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
                                     llrt_error *err);
 /** Releases pages from the end until n_page are left; under the engine's lock. */
 void llrti_session_trim(llrt_session *session, uint32_t n_page);
-/** Shortens an entered session; n_tok is at most what it has. */
-void llrti_session_cut(llrt_session *session, size_t n_tok);
 /** Computes an input on an entered session. With a sampler (entered, too) *token is what it chose. */
 llrt_status llrti_session_compute(llrt_session *session, const llrt_input *input,
                                   llrt_sampler *sampler, int32_t *token, llrt_error *err);

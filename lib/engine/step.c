@@ -11,9 +11,8 @@
  * among longer inputs; those that got a part move to the end of the queue. Limits are rows, sequences
  * and wanted rows. How work falls into steps changes no result: the backend computes every row by itself.
  *
- * Pages are reserved for the whole input before its first row is computed, so a call fails for lack of pages
- * before anything has changed. A page that is shared or indexed is copied before it is written to. Pages
- * completed by a step go into the prefix index; when an equal page is there already, it takes the new one's place.
+ * What becomes of pages, and of what is kept beside them, is pages.c's: they are reserved before the first row is
+ * computed, so a call fails for lack of them before anything has changed.
  *
  * A cancelled session is polled by the backend; the step ends, the session's work is taken out and the
  * others' step is composed anew. A thread that waits for another's step looks at its own flags
@@ -28,7 +27,7 @@
 #include <string.h>
 
 #include "engine_impl.h"
-#include "prefix.h"
+#include "pages.h"
 #include "session_impl.h"
 
 #define CANCEL_POLL_NS UINT64_C(10000000)
@@ -87,101 +86,9 @@ void llrti_step_free(llrt_engine *engine)
     engine->step.block = NULL;
 }
 
-/* ---- Pages ---- */
-
 static bool is_cancelled(const llrti_work *work)
 {
     return atomic_load_explicit(&work->session->is_cancelled, memory_order_relaxed) != 0;
-}
-
-/* Takes over pages that hold the next tokens already. */
-static void reuse_pages(llrt_engine *engine, llrti_work *work)
-{
-    llrt_session *const s = work->session;
-    llrti_pool *const pool = &engine->pool;
-    if (work->embeddings || s->first_embedding != LLRTI_NO_EMBEDDING) return;
-    while (s->n_tok % LLRT_PAGE_TOK == 0 && work->n_done + LLRT_PAGE_TOK <= work->n_reusable) {
-        const uint32_t slot = (uint32_t)(s->n_tok / LLRT_PAGE_TOK);
-        const uint32_t parent = slot ? s->page[slot - 1] : LLRTI_PAGE_NONE;
-        const uint32_t found =
-            llrti_prefix_find(pool, parent, s->options.salt, s->tokens + s->n_tok);
-        if (found == LLRTI_PAGE_NONE) return;
-        llrti_pool_hold(pool, found);
-        if (slot < s->n_page)
-            llrti_pool_release(pool, s->page[slot]);
-        else
-            s->n_page = slot + 1;
-        s->page[slot] = found;
-        s->n_tok += LLRT_PAGE_TOK;
-        work->n_done += LLRT_PAGE_TOK;
-        work->n_reused += LLRT_PAGE_TOK;
-        engine->n_tok_reused += LLRT_PAGE_TOK;
-    }
-}
-
-static llrt_status reserve_pages(llrt_engine *engine, llrti_work *work, llrt_error *err)
-{
-    llrt_session *const s = work->session;
-    llrti_pool *const pool = &engine->pool;
-    reuse_pages(engine, work);
-    const uint32_t missing = llrti_session_pages(work->begin + work->n_tok) - s->n_page;
-    const uint32_t available = pool->n_free + pool->n_cached;
-    const uint32_t slot = (uint32_t)(s->n_tok / LLRT_PAGE_TOK);
-    bool is_copying = s->n_tok % LLRT_PAGE_TOK != 0 && llrti_pool_is_shared(pool, s->page[slot]);
-    if (is_copying && missing + 1 > available && missing <= available &&
-        pool->page[s->page[slot]].n_ref == 1) {
-        /* Only the index knows the page; it forgets it. */
-        llrti_prefix_remove(pool, s->page[slot]);
-        is_copying = false;
-    }
-    if (missing + is_copying > available) {
-        engine->n_tok_reused -= work->n_done;
-        work->n_done = work->n_reused = 0;
-        s->n_tok = work->begin;
-        llrti_session_trim(s, llrti_session_pages(s->n_tok));
-        return llrti_fail(err, LLRT_ERR_POOL_FULL,
-                          "%u pages of %d tokens are needed, %u of the pool's %u are not held by "
-                          "sessions",
-                          missing + is_copying, LLRT_PAGE_TOK, available, pool->n_page);
-    }
-    llrti_pool_take(pool, missing, s->page + s->n_page);
-    s->n_page += missing;
-    if (is_copying) {
-        work->copy_from = s->page[slot];
-        llrti_pool_take(pool, 1, &s->page[slot]);
-    }
-    return LLRT_OK;
-}
-
-/* Settles a copy on write: the old page goes when it was copied, comes back when it was not. */
-static void settle_copy(llrt_engine *engine, llrti_work *work)
-{
-    llrt_session *const s = work->session;
-    if (work->copy_from == LLRTI_PAGE_NONE) return;
-    if (work->is_copied) {
-        llrti_pool_release(&engine->pool, work->copy_from);
-    } else {
-        const uint32_t slot = (uint32_t)(s->n_tok / LLRT_PAGE_TOK);
-        llrti_pool_release(&engine->pool, s->page[slot]);
-        s->page[slot] = work->copy_from;
-    }
-    work->copy_from = LLRTI_PAGE_NONE;
-    work->is_copied = false;
-}
-
-static void index_pages(llrt_engine *engine, llrt_session *s, size_t from_tok)
-{
-    const size_t end = s->n_tok / LLRT_PAGE_TOK;
-    for (size_t slot = from_tok / LLRT_PAGE_TOK; slot < end; slot++) {
-        if (s->first_embedding < (slot + 1) * LLRT_PAGE_TOK) return;
-        const uint32_t parent = slot ? s->page[slot - 1] : LLRTI_PAGE_NONE;
-        const uint32_t known = llrti_prefix_add(&engine->pool, s->page[slot], parent,
-                                                s->options.salt, s->tokens + slot * LLRT_PAGE_TOK);
-        if (known == s->page[slot]) continue;
-        llrti_pool_hold(&engine->pool, known);
-        llrti_pool_release(&engine->pool, s->page[slot]);
-        s->page[slot] = known;
-    }
 }
 
 /* ---- The queue ---- */
@@ -213,10 +120,8 @@ static void unlink_work(llrti_step *step, llrti_work *work)
 static void finish_work(llrt_engine *engine, llrti_work *work, llrt_status status,
                         const llrt_error *err)
 {
-    llrt_session *const s = work->session;
     unlink_work(&engine->step, work);
-    settle_copy(engine, work);
-    llrti_session_trim(s, llrti_session_pages(s->n_tok));
+    llrti_pages_end(work);
     work->status = status;
     if (status < 0 && err) llrti_error_copy(&work->err, err);
     if (--work->call->n_left == 0) llrti_cond_signal(work->call->wake);
@@ -262,7 +167,9 @@ static uint32_t count_out(const llrti_work *work, size_t n_row)
 static uint32_t fit_rows(const llrti_work *work, uint32_t max_row, uint32_t max_out)
 {
     const size_t left = work->n_tok - work->n_done;
-    size_t n = LLRTI_MIN(left, max_row);
+    if (work->is_one_step)
+        return left <= max_row && count_out(work, left) <= max_out ? (uint32_t)left : 0;
+    size_t n = LLRTI_MIN(left, llrti_pages_fit(work, max_row));
     if (work->logits == LLRT_LOGITS_ALL) n = LLRTI_MIN(n, max_out);
     if (work->logits == LLRT_LOGITS_LISTED && work->n_rows - work->next_row > max_out)
         n = LLRTI_MIN(n, work->rows[work->next_row + max_out] - work->n_done);
@@ -280,6 +187,7 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
     llrti_step *const step = &engine->step;
     const llrt_session *const s = work->session;
     const size_t begin = work->n_done, position = work->begin + begin;
+    llrti_pages_take(work, n_row);
     work->is_in_step = true;
     work->step_row = n_row;
     work->step_read = count_read(work, n_row);
@@ -289,9 +197,10 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
         .n_row = n_row,
         .pos_begin = (int32_t)position,
         .n_page = llrti_session_pages(position + n_row),
-        .page = {s->page},
-        .state_in = LLRT_NONE,
-        .state_out = LLRT_NONE,
+        .page = {s->page, s->window_page},
+        .state_in = s->state,
+        .state_out = work->state_out,
+        .state_at = s->state_at,
     };
     memcpy(step->token + step->n_row, s->tokens + position, n_row * sizeof *step->token);
     if (work->embeddings) step->embedding = work->embeddings + begin * engine->d_model;
@@ -314,6 +223,13 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
     step->work[step->n_work++] = work;
 }
 
+static void add_whole(llrt_engine *engine, llrti_work *work)
+{
+    const llrt_engine_options *const o = &engine->options;
+    const uint32_t n = fit_rows(work, o->n_step_tok, o->n_step_out);
+    if (n) add_to_step(engine, work, n);
+}
+
 /* Fills the step's tables from the queue; false when nothing is to be done. */
 static bool compose_step(llrt_engine *engine)
 {
@@ -329,11 +245,13 @@ static bool compose_step(llrt_engine *engine)
             finish_cancelled(engine, w);
             continue;
         }
-        reuse_pages(engine, w);
+        llrti_pages_reuse(w);
         n_long += w->n_tok - w->n_done > 1;
     }
+    /* Work of one step would starve if others always came first. */
+    if (step->first && step->first->is_one_step) add_whole(engine, step->first);
     for (llrti_work *w = step->first; w; w = w->next) {
-        if (w->n_tok - w->n_done != 1 || step->n_work == o->n_step_seq) continue;
+        if (w->is_in_step || w->n_tok - w->n_done != 1 || step->n_work == o->n_step_seq) continue;
         if (w->embeddings && step->embedding) continue;
         if (fit_rows(w, o->n_step_tok - step->n_row, o->n_step_out - step->n_out) == 1)
             add_to_step(engine, w, 1);
@@ -344,8 +262,8 @@ static bool compose_step(llrt_engine *engine)
         if (w->n_tok - w->n_done <= 1 || n_seq_left == 0 || rows_left == 0) continue;
         const uint32_t sharers = LLRTI_MIN(n_long, n_seq_left);
         n_long--;
-        if (w->embeddings && step->embedding) continue;
-        const uint32_t share = LLRTI_MAX(rows_left / sharers, 1);
+        if (w->is_in_step || (w->embeddings && step->embedding)) continue;
+        const uint32_t share = w->is_one_step ? rows_left : LLRTI_MAX(rows_left / sharers, 1);
         const uint32_t n = fit_rows(w, share, o->n_step_out - step->n_out);
         if (n) add_to_step(engine, w, n);
     }
@@ -360,20 +278,6 @@ static int poll_works(void *ctx)
     for (uint32_t i = 0; i < step->n_work; i++)
         if (is_cancelled(step->work[i])) return 1;
     return 0;
-}
-
-static llrt_status copy_pages(llrt_engine *engine, llrti_work *work, llrt_error *err)
-{
-    const llrt_session *const s = work->session;
-    if (work->copy_from == LLRTI_PAGE_NONE || work->is_copied) return LLRT_OK;
-    for (uint32_t i = 0; i < engine->stages.n; i++) {
-        const llrti_engine_stage *const stage = &engine->stages.at[i];
-        LLRTI_TRY(stage->backend->page_copy(stage->runtime, LLRT_KV_GROUP_FULL,
-                                            s->page[s->n_tok / LLRT_PAGE_TOK], work->copy_from,
-                                            (uint32_t)(s->n_tok % LLRT_PAGE_TOK), err));
-    }
-    work->is_copied = true;
-    return LLRT_OK;
 }
 
 static llrt_status run_stage(llrt_engine *engine, uint32_t i, llrt_error *err)
@@ -428,7 +332,7 @@ static llrt_status run_step(llrt_engine *engine, llrti_work **culprit, llrt_erro
     llrti_step *const step = &engine->step;
     *culprit = NULL;
     for (uint32_t i = 0; i < step->n_work; i++) {
-        const llrt_status status = copy_pages(engine, step->work[i], err);
+        const llrt_status status = llrti_pages_copy(step->work[i], err);
         if (status < 0) {
             *culprit = step->work[i];
             return status;
@@ -443,16 +347,12 @@ static llrt_status run_step(llrt_engine *engine, llrti_work **culprit, llrt_erro
 
 static void advance_work(llrt_engine *engine, llrti_work *work)
 {
-    llrt_session *const s = work->session;
-    const size_t before = s->n_tok;
     if (work->has_select && work->n_done + work->step_row == work->n_tok)
         work->result = engine->step.result[work->step_select];
     work->n_done += work->step_row;
     work->next_row += work->logits == LLRT_LOGITS_LISTED ? work->step_read : 0;
     work->n_read += work->step_read;
-    settle_copy(engine, work);
-    s->n_tok += work->step_row;
-    index_pages(engine, s, before);
+    llrti_pages_advance(work);
     unlink_work(&engine->step, work); /* to the end: others come first in the next step */
     push_work(&engine->step, work);
     if (work->n_done == work->n_tok) finish_work(engine, work, LLRT_OK, NULL);
@@ -465,7 +365,7 @@ static void hand_out(llrt_engine *engine, llrt_status status, llrti_work *culpri
     bool has_cancelled = false;
     for (uint32_t i = 0; i < step->n_work; i++) {
         llrti_work *const work = step->work[i];
-        if (work->is_copied && status < 0) settle_copy(engine, work);
+        if (status < 0) llrti_pages_retreat(work);
         if (status == LLRT_ERR_CANCELLED) has_cancelled |= is_cancelled(work);
     }
     for (uint32_t i = 0; i < step->n_work; i++) {
@@ -535,8 +435,9 @@ void llrti_step_compute(llrt_engine *engine, llrti_work **works, uint32_t n)
         llrti_work *const work = works[i];
         work->call = &call;
         work->copy_from = LLRTI_PAGE_NONE;
+        work->copy_window = work->state_out = LLRTI_SLOT_NONE;
         work->is_copied = work->is_in_step = false;
-        work->status = reserve_pages(engine, work, &work->err);
+        work->status = llrti_pages_reserve(work, &work->err);
         if (work->status < 0) continue;
         work->status = RUNNING;
         call.n_left++;

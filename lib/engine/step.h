@@ -42,8 +42,11 @@ typedef struct llrti_work {
     llrt_select select;
     llrt_select_result result;
 
-    uint32_t copy_from; /* page to copy to the last one before writing, or LLRTI_PAGE_NONE */
+    uint32_t copy_from;   /* page to copy to the last one before writing, or LLRTI_PAGE_NONE */
+    uint32_t copy_window; /* and its part of the windowed layers, or LLRTI_SLOT_NONE */
     bool is_copied;
+    bool is_one_step;   /* all rows must be computed in the same step */
+    uint32_t state_out; /* where the step in flight leaves the state, or LLRTI_SLOT_NONE */
     bool is_in_step;
     uint32_t step_row, step_out, step_select, step_read; /* part of the step in flight */
     llrt_status status;                                  /* 1 until finished */

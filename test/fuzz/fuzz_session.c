@@ -16,7 +16,7 @@
 
 #include "session_impl.h"
 
-#define HEADER_BYTES 72u
+#define HEADER_BYTES 96u
 #define HASH_SEED UINT64_C(0x53455353) /* of save.c's hashes: part of the file format */
 
 typedef struct stream {
@@ -48,20 +48,21 @@ static void put_right(const llrt_engine *engine, stream *s, uint8_t what)
 {
     if (s->n < HEADER_BYTES) return;
     if (what & 1) {
-        const uint32_t fields[3] = {1, LLRT_PAGE_TOK, engine->options.kv_type};
-        const uint64_t page_bytes = engine->page_bytes;
+        const uint32_t fields[4] = {2, LLRT_PAGE_TOK, engine->options.kv_type, 0};
+        const uint64_t sizes[4] = {engine->page_bytes[0], engine->page_bytes[1],
+                                   engine->n_state_float, 0};
         memcpy(s->data, "LLRTSESS", 8);
         memcpy(s->data + 8, fields, sizeof fields);
-        memset(s->data + 20, 0, 4);
-        memcpy(s->data + 32, &page_bytes, 8);
+        memcpy(s->data + 32, sizes, sizeof sizes);
     }
-    if (what & 9) memcpy(s->data + 40, engine->fingerprint, 16);
-    if (what & 2) llrti_hash_store(llrti_hash_bytes(s->data, 56, HASH_SEED), s->data + 56);
+    if (what & 9) memcpy(s->data + 64, engine->fingerprint, 16);
+    if (what & 2) llrti_hash_store(llrti_hash_bytes(s->data, 80, HASH_SEED), s->data + 80);
     if (what & 4) {
         uint64_t n_tok;
         memcpy(&n_tok, s->data + 24, 8);
         if (n_tok > TINY_CTX) return;
-        const size_t n = HEADER_BYTES + (size_t)n_tok * (4 + (size_t)engine->kv_tok_bytes);
+        const size_t n =
+            HEADER_BYTES + (size_t)n_tok * (4 + (size_t)engine->page_bytes[0] / LLRT_PAGE_TOK);
         if (n + 16 <= s->n) llrti_hash_store(llrti_hash_bytes(s->data, n, HASH_SEED), s->data + n);
     }
 }

@@ -215,7 +215,9 @@ static void test_bad_options_are_named(void **state)
         assert_null(engine);                                                                       \
     } while (0)
     refuse(n_ctx, UINT32_MAX, LLRT_ERR_ARGUMENT);
-    refuse(n_step_tok, 0, LLRT_ERR_ARGUMENT);
+    refuse(n_step_tok, 1u << 17, LLRT_ERR_ARGUMENT);
+    refuse(kv_window_tok, UINT64_C(1) << 40, LLRT_ERR_ARGUMENT);
+    refuse(n_snapshot, UINT64_C(1) << 40, LLRT_ERR_ARGUMENT);
     refuse(n_step_seq, 100000, LLRT_ERR_ARGUMENT);
     refuse(n_step_out, 0, LLRT_ERR_ARGUMENT);
     refuse(n_thread, 100000, LLRT_ERR_ARGUMENT);

@@ -256,15 +256,17 @@ static void test_damage_is_noticed(void **state)
 /* A header that is wrong although its hash is right: what another program could write. */
 static void test_header_fields_are_checked(void **state)
 {
-    enum { HASH_AT = 56 };
+    enum { HASH_AT = 80 };
     static const struct {
         size_t at;
         const char *field;
         llrt_status status;
     } cases[] = {
         {12, "page", LLRT_ERR_MISMATCH},        {16, "kv_type", LLRT_ERR_MISMATCH},
-        {20, "reserved", LLRT_ERR_FORMAT},      {32, "page", LLRT_ERR_MISMATCH},
-        {40, "fingerprint", LLRT_ERR_MISMATCH},
+        {20, "parts", LLRT_ERR_FORMAT},         {32, "page", LLRT_ERR_MISMATCH},
+        {40, "page", LLRT_ERR_MISMATCH},        {48, "state", LLRT_ERR_MISMATCH},
+        {56, "window_begin", LLRT_ERR_FORMAT},  {60, "reserved", LLRT_ERR_FORMAT},
+        {64, "fingerprint", LLRT_ERR_MISMATCH},
     };
     fixture *const f = *state;
     memory_stream m = {.data = malloc(f->saved.n), .n = f->saved.n};
