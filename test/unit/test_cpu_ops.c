@@ -327,15 +327,16 @@ static void test_rope(void **state)
 }
 
 /*
- * Positions of three numbers: with and without the step's own, with and without axes. Two rotations with equal angles but for their
- * axes follow one another, so that the sum of their angles is found.
+ * Positions of three numbers: with and without the step's own. Two rotations with equal angles but for their axes (the second has
+ * others, or none) follow one another, so that the sum of their angles is found.
  */
 static void test_rope_axes(void **state)
 {
-    static const uint8_t axis[5] = {0, 2, 1, 1, 2};
+    static const uint8_t axis[2][5] = {{0, 2, 1, 1, 2}, {1, 0, 2, 1, 0}};
     int32_t position[N_ROW * 3];
     for (int32_t i = 0; i < N_ROW * 3; i++) position[i] = i * 37 % 101 - 20;
-    for (int form = 0; form < 4; form++) {
+    for (int form = 0; form < 6; form++) {
+        const int has_position = form < 4, has_second = form < 2;
         one_op *const o = open_one();
         const uint32_t width = 12, half = 5, x = add_input(o, 2, width, 2);
         const uint32_t y = cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 2, width),
@@ -347,9 +348,9 @@ static void test_rope_axes(void **state)
             op->u.rope.n_rot = 2 * half;
             op->u.rope.magnitude = 1;
             op->u.rope.inv_freq = freq;
-            if (k == 0) op->u.rope.axis = axis;
+            if (k == 0 || has_second) op->u.rope.axis = axis[k];
         }
-        o->position = form < 2 ? position : NULL;
+        o->position = has_position ? position : NULL;
         o->pos_begin = 3;
         run_one(o, LLRT_TYPE_F32, 10);
         for (size_t at = 0; at < (size_t)N_ROW * 2 * width; at++) {
@@ -360,8 +361,9 @@ static void test_rope_axes(void **state)
                 continue;
             }
             const double place = (double)(row + 3);
-            const double first = form < 2 ? position[3 * row + axis[pair]] : place,
-                         second = form < 2 ? position[3 * row] : place;
+            const int32_t *const three = &position[3 * row];
+            const double first = has_position ? three[axis[0][pair]] : place;
+            const double second = has_position ? three[has_second ? axis[1][pair] : 0] : place;
             const double angle = (first + second) * (double)freq[pair];
             const int is_second = form % 2 ? e >= half : (int)(e % 2);
             const double a = (double)o->x[0][is_second ? at - step : at],
