@@ -182,36 +182,82 @@ llrt_status llrti_linear_init(llrti_linear *linear, const llrti_linear_desc *des
 
 /* ---- Storing and reading weights ------------------------------------------------------------ */
 
+/* Up to 16 rows, k of each, as one group in the storage of `linear`. */
+static void pack_group(const llrti_linear *linear, const llrti_pack_rows *rows, void *dst,
+                       size_t k_stored)
+{
+    switch (linear->storage) {
+    case LLRTI_LINEAR_F32:
+        llrti_pack_u32(rows, dst, k_stored);
+        break;
+    case LLRTI_LINEAR_F16:
+        llrti_pack_u16(rows, dst, k_stored);
+        break;
+    case LLRTI_LINEAR_BF16:
+        llrti_pack_u16_pairs(rows, dst, k_stored);
+        break;
+    case LLRTI_LINEAR_Q8:
+        llrti_pack_q8(rows, dst);
+        break;
+    default:
+        llrti_pack_q4(rows, dst);
+        break;
+    }
+}
+
+/* Copies n lanes of `unit` bytes from the first to `lane` of each line of 16. */
+static void copy_lanes(const uint8_t *from, uint8_t *to, size_t bytes, size_t unit, size_t lane,
+                       size_t n)
+{
+    for (size_t i = 0; i < bytes; i += MR * unit) memcpy(to + i + lane * unit, from + i, n * unit);
+}
+
+/*
+ * Part of a group: n_row rows to its lanes from `lane` on, no other lane being touched, as another thread may write
+ * those. The weight's last row also fills the lanes that no row has. 64 values of K at a time are packed apart.
+ */
+static void put_lanes(const llrti_linear *linear, size_t row, size_t n_row, const uint8_t *from)
+{
+    _Alignas(64) uint8_t piece[64 * MR * sizeof(float)];
+    const llrti_type_info *const info = llrti_type_find(linear->type);
+    const size_t lane = row % MR, k_stored = round_up(linear->k_pad, 2);
+    const size_t n = row + n_row == linear->m ? MR - lane : n_row;
+    uint8_t *const group = (uint8_t *)linear->data + row / MR * linear->group_bytes;
+    for (size_t k = 0; k < k_stored; k += 64) {
+        const size_t n_k = LLRTI_MIN(k_stored - k, (size_t)64);
+        const llrti_pack_rows rows = {from + k / info->block * info->block_bytes, linear->row_bytes,
+                                      n_row, linear->k > k ? LLRTI_MIN(linear->k - k, n_k) : 0};
+        const size_t bytes = panel_bytes(linear->storage, n_k);
+        uint8_t *const to = group + panel_bytes(linear->storage, k);
+        pack_group(linear, &rows, piece, n_k);
+        if (linear->storage == LLRTI_LINEAR_Q8 || linear->storage == LLRTI_LINEAR_Q4) {
+            const size_t scales = (size_t)2 * MR * sizeof(uint16_t);
+            copy_lanes(piece, to, bytes - scales, 4, lane, n);
+            copy_lanes(piece + bytes - scales, to + bytes - scales, scales, 2, lane, n);
+        } else {
+            copy_lanes(piece, to, bytes, linear->storage == LLRTI_LINEAR_F16 ? 2 : 4, lane, n);
+        }
+    }
+}
+
 void llrti_linear_put(const llrti_linear *linear, size_t row_begin, size_t n_row, const void *rows)
 {
-    assert(row_begin % MR == 0 && row_begin + n_row <= linear->m && !linear->is_mapped);
+    assert(row_begin + n_row <= linear->m && !linear->is_mapped);
     const uint8_t *from = rows;
-    uint8_t *to = linear->data;
+    uint8_t *const to = linear->data;
     if (linear->storage == LLRTI_LINEAR_ROWS) {
         memcpy(to + row_begin * linear->row_bytes, from, n_row * linear->row_bytes);
         return;
     }
-    for (size_t r = 0; r < n_row; r += MR) {
-        const llrti_pack_rows group = {from + r * linear->row_bytes, linear->row_bytes,
-                                       LLRTI_MIN(n_row - r, (size_t)MR), linear->k};
-        uint8_t *const dst = to + (row_begin + r) / MR * linear->group_bytes;
-        switch (linear->storage) {
-        case LLRTI_LINEAR_F32:
-            llrti_pack_u32(&group, dst, round_up(linear->k_pad, 2));
-            break;
-        case LLRTI_LINEAR_F16:
-            llrti_pack_u16(&group, dst, round_up(linear->k_pad, 2));
-            break;
-        case LLRTI_LINEAR_BF16:
-            llrti_pack_u16_pairs(&group, dst, round_up(linear->k_pad, 2));
-            break;
-        case LLRTI_LINEAR_Q8:
-            llrti_pack_q8(&group, dst);
-            break;
-        default:
-            llrti_pack_q4(&group, dst);
-            break;
+    for (size_t row = row_begin, n; row < row_begin + n_row;
+         row += n, from += n * linear->row_bytes) {
+        n = LLRTI_MIN(row_begin + n_row - row, MR - row % MR);
+        if (n < MR && (row % MR || row + n < linear->m)) {
+            put_lanes(linear, row, n, from);
+            continue;
         }
+        const llrti_pack_rows group = {from, linear->row_bytes, n, linear->k};
+        pack_group(linear, &group, to + row / MR * linear->group_bytes, round_up(linear->k_pad, 2));
     }
 }
 
@@ -313,6 +359,16 @@ size_t llrti_linear_act_bytes(llrti_linear_act act, size_t k, size_t n_row)
     return round_up(act_column_bytes(act, k) * n_row, 64);
 }
 
+size_t llrti_linear_act_columns(const llrti_gemm_kernels *kernels, llrti_linear_act act)
+{
+    return panel_columns(kernels, act);
+}
+
+size_t llrti_linear_act_offset(llrti_linear_act act, size_t k, size_t row)
+{
+    return act_column_bytes(act, k) * row;
+}
+
 size_t llrti_linear_act_panels(const llrti_linear_input *input)
 {
     const size_t n_col_max = panel_columns(input->kernels, input->act);
@@ -357,31 +413,18 @@ void llrti_linear_act_pack_all(const llrt_host *host, const llrti_linear_input *
 
 /* ---- Product -------------------------------------------------------------------------------- */
 
-/* One weight's share of the tasks. */
-typedef struct part {
-    uint32_t task_begin;
-    uint32_t group_per_task;
-    uint32_t
-        n_block;    /* blocks of groups; tasks are blocks x chunks, chunks of one block adjacent */
-    size_t k_block; /* values of K per pass of a direct weight */
-} part;
-
 typedef struct run {
-    const llrti_linear_job *job;
-    size_t column_bytes;
-    size_t n_col_max; /* columns of a panel */
-    size_t chunk;     /* columns per task, a multiple of n_col_max */
-    uint32_t n_chunk, n_task;
-    part part[LLRTI_LINEAR_MAX_WEIGHT];
+    const llrti_linear_batch *batch;
+    uint32_t n_task;
     atomic_bool is_cancelled;
 } run;
 
 /* What a task works on: some groups, a range of columns, and where the outputs go. */
 typedef struct block {
+    const llrti_linear_item *item;
     const llrti_linear *linear;
     size_t group_begin, n_group;
-    size_t col_begin, col_end;
-    size_t k_block;
+    size_t col_begin, col_end, n_col_max;
     float *c; /* of (first group, col_begin) */
     size_t c_stride;
     uint8_t *scratch;
@@ -400,16 +443,17 @@ static bool is_direct(const llrti_linear *linear)
 static bool poll(run *r)
 {
     if (atomic_load_explicit(&r->is_cancelled, memory_order_relaxed)) return true;
-    if (r->job->poll_cancel == NULL || r->job->poll_cancel(r->job->poll_ctx) == 0) return false;
+    if (!r->batch->poll_cancel || r->batch->poll_cancel(r->batch->poll_ctx) == 0) return false;
     atomic_store_explicit(&r->is_cancelled, true, memory_order_relaxed);
     return true;
 }
 
 /* Rows of the file to a panel: n values of K from k_begin of one group. `rows` holds 16 x ROW_STRIDE floats. */
-static void convert_rows(const llrti_linear *linear, size_t group, size_t k_begin, size_t n,
-                         float *rows, uint8_t *dst)
+static void convert_rows(const block *b, size_t group, size_t k_begin, size_t n, float *rows,
+                         uint8_t *dst)
 {
-    const uint8_t *const data = (const uint8_t *)linear->data + group * MR * linear->row_bytes;
+    const llrti_linear *const linear = b->linear;
+    const uint8_t *const data = (const uint8_t *)b->item->data + group * MR * linear->row_bytes;
     const size_t n_row = LLRTI_MIN(linear->m - group * MR, (size_t)MR);
     if (linear->act == LLRTI_LINEAR_ACT_Q8) {
         const size_t offset = k_begin / 32 * (linear->type == LLRT_TYPE_Q4_0 ? 18 : 34);
@@ -436,14 +480,15 @@ static void convert_rows(const llrti_linear *linear, size_t group, size_t k_begi
 }
 
 /* n values of K from k_begin of one group, from whatever storage to the panel the kernel multiplies. */
-static void convert(const llrti_linear *linear, size_t group, size_t k_begin, size_t n, float *rows,
+static void convert(const block *b, size_t group, size_t k_begin, size_t n, float *rows,
                     uint8_t *dst)
 {
+    const llrti_linear *const linear = b->linear;
     if (linear->storage == LLRTI_LINEAR_ROWS) {
-        convert_rows(linear, group, k_begin, n, rows, dst);
+        convert_rows(b, group, k_begin, n, rows, dst);
         return;
     }
-    const uint8_t *const src = (const uint8_t *)linear->data + group * linear->group_bytes +
+    const uint8_t *const src = (const uint8_t *)b->item->data + group * linear->group_bytes +
                                panel_bytes(linear->storage, k_begin);
     const size_t even = round_up(n, 2); /* 16-bit panels are stored up to an even k */
     if (linear->storage == LLRTI_LINEAR_BF16)
@@ -472,8 +517,9 @@ static llrti_gemm_fn *kernel_of(const llrti_linear *linear)
 static bool multiply_panel(run *r, const block *b, llrti_gemm_args *args, size_t col,
                            size_t k_begin)
 {
-    args->n_col = (uint32_t)LLRTI_MIN(b->col_end - col, r->n_col_max);
-    args->x = (const uint8_t *)r->job->packed + col * r->column_bytes +
+    args->n_col = (uint32_t)LLRTI_MIN(b->col_end - col, b->n_col_max);
+    args->x = (const uint8_t *)b->item->packed +
+              col * act_column_bytes(b->linear->act, b->linear->k) +
               act_column_bytes(b->linear->act, k_begin) * args->n_col;
     if (poll(r)) return false;
     kernel_of(b->linear)(args);
@@ -499,13 +545,13 @@ static float *output_of(const block *b, size_t g, size_t col)
 static void multiply_direct(run *r, const block *b)
 {
     const llrti_linear *const linear = b->linear;
-    for (size_t k = 0; k < linear->k_pad; k += b->k_block) {
-        const size_t n_k = LLRTI_MIN(linear->k_pad - k, b->k_block);
-        for (size_t col = b->col_begin; col < b->col_end; col += r->n_col_max) {
+    for (size_t k = 0; k < linear->k_pad; k += b->item->k_block) {
+        const size_t n_k = LLRTI_MIN(linear->k_pad - k, b->item->k_block);
+        for (size_t col = b->col_begin; col < b->col_end; col += b->n_col_max) {
             for (size_t g = 0; g < b->n_group; g += LLRTI_GEMM_MAX_GROUP) {
                 llrti_gemm_args args = group_args(b, g, k, n_k);
                 args.w_stride = linear->group_bytes;
-                args.w = (const uint8_t *)linear->data +
+                args.w = (const uint8_t *)b->item->data +
                          (b->group_begin + g) * linear->group_bytes +
                          panel_bytes(linear->storage, k);
                 args.c = output_of(b, g, col);
@@ -519,19 +565,20 @@ static void multiply_direct(run *r, const block *b)
 static void multiply_converted(run *r, const block *b)
 {
     const llrti_linear *const linear = b->linear;
-    const size_t longest = round_up(LLRTI_MIN(b->k_block, linear->k_pad), 2);
+    const size_t k_block = b->item->k_block,
+                 longest = round_up(LLRTI_MIN(k_block, linear->k_pad), 2);
     const size_t tile_stride = panel_bytes(panel_of(linear), longest);
     uint8_t *const tile = b->scratch;
     float *const rows = (float *)(void *)(b->scratch + TILE_BYTES);
-    for (size_t k = 0; k < linear->k_pad; k += b->k_block) {
+    for (size_t k = 0; k < linear->k_pad; k += k_block) {
         for (size_t g = 0; g < b->n_group; g += LLRTI_GEMM_MAX_GROUP) {
-            llrti_gemm_args args = group_args(b, g, k, LLRTI_MIN(linear->k_pad - k, b->k_block));
+            llrti_gemm_args args = group_args(b, g, k, LLRTI_MIN(linear->k_pad - k, k_block));
             if (poll(r)) return;
             for (uint32_t i = 0; i < args.n_group; i++)
-                convert(linear, b->group_begin + g + i, k, args.k, rows, tile + i * tile_stride);
+                convert(b, b->group_begin + g + i, k, args.k, rows, tile + i * tile_stride);
             args.w = tile;
             args.w_stride = tile_stride;
-            for (size_t col = b->col_begin; col < b->col_end; col += r->n_col_max) {
+            for (size_t col = b->col_begin; col < b->col_end; col += b->n_col_max) {
                 args.c = output_of(b, g, col);
                 if (!multiply_panel(r, b, &args, col, k)) return;
             }
@@ -569,27 +616,39 @@ static void multiply_tail(run *r, const block *b, const float *bias, size_t n_ro
     }
 }
 
+/* The item a task belongs to: the last one that begins at it or before. */
+static const llrti_linear_item *find_item(const llrti_linear_batch *batch, uint32_t task)
+{
+    uint32_t low = 0, high = batch->n_item;
+    while (high - low > 1) {
+        const uint32_t middle = (low + high) / 2;
+        if (batch->item[middle].task_begin <= task)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &batch->item[low];
+}
+
 static void run_task(void *arg, uint32_t task, uint32_t worker)
 {
     run *const r = arg;
-    const llrti_linear_job *const job = r->job;
     if (atomic_load_explicit(&r->is_cancelled, memory_order_relaxed)) return;
-    uint32_t w = job->n_weight - 1;
-    while (task < r->part[w].task_begin) w--;
-    const part *const p = &r->part[w];
-    const uint32_t index = (task - p->task_begin) / r->n_chunk,
-                   chunk = (task - p->task_begin) % r->n_chunk;
-    const llrti_linear *const linear = job->weight[w];
+    const llrti_linear_item *const item = find_item(r->batch, task);
+    const uint32_t index = (task - item->task_begin) / item->n_chunk,
+                   chunk = (task - item->task_begin) % item->n_chunk;
+    const llrti_linear *const linear = item->weight;
     const size_t n_group = (linear->m + MR - 1) / MR, n_whole = linear->m / MR;
-    const float *const bias = job->bias[w];
+    const float *const bias = item->bias;
 
-    block b = {.linear = linear, .k_block = p->k_block, .c_stride = job->out_stride[w]};
-    b.group_begin = (size_t)index * p->group_per_task;
-    const size_t group_end = LLRTI_MIN(b.group_begin + p->group_per_task, n_group);
-    b.col_begin = chunk * r->chunk;
-    b.col_end = LLRTI_MIN(b.col_begin + r->chunk, job->n_row);
-    b.c = job->out[w] + b.col_begin * b.c_stride + b.group_begin * MR;
-    b.scratch = (uint8_t *)job->scratch + worker * llrti_linear_scratch_bytes();
+    block b = {.item = item, .linear = linear, .c_stride = item->out_stride};
+    b.group_begin = (size_t)index * item->group_per_task;
+    const size_t group_end = LLRTI_MIN(b.group_begin + item->group_per_task, n_group);
+    b.n_col_max = panel_columns(linear->kernels, linear->act);
+    b.col_begin = chunk * item->chunk;
+    b.col_end = LLRTI_MIN(b.col_begin + item->chunk, item->n_row);
+    b.c = item->out + b.col_begin * b.c_stride + b.group_begin * MR;
+    b.scratch = (uint8_t *)r->batch->scratch + worker * llrti_linear_scratch_bytes();
     if (b.group_begin < n_whole) {
         b.n_group = LLRTI_MIN(group_end, n_whole) - b.group_begin;
         multiply_block(r, &b);
@@ -603,65 +662,79 @@ static void run_task(void *arg, uint32_t task, uint32_t worker)
     }
 }
 
-/* Decides the split: about 8 tasks per worker where the work allows, blocks of groups that fit L2. */
-static void split(run *r, uint32_t n_worker)
+/* Tasks of one item, when all of the batch have n_block4 blocks of 4 groups: blocks of groups that fit L2. */
+static uint32_t split_item(llrti_linear_item *item, size_t wanted, size_t n_block4)
 {
-    const llrti_linear_job *const job = r->job;
-    const size_t n_panel = (job->n_row + r->n_col_max - 1) / r->n_col_max;
-    size_t n_block4 = 0; /* blocks of 4 groups in all weights */
-    for (uint32_t w = 0; w < job->n_weight; w++)
-        n_block4 += (job->weight[w]->m + 4 * MR - 1) / (4 * MR);
-    const size_t wanted = n_worker > 1 ? (size_t)n_worker * 8 : 1;
-    const size_t max_panel = MAX_CHUNK / r->n_col_max;
+    const llrti_linear *const linear = item->weight;
+    const size_t n_col_max = panel_columns(linear->kernels, linear->act);
+    const size_t n_panel = (item->n_row + n_col_max - 1) / n_col_max;
+    const size_t n_group = (linear->m + MR - 1) / MR, max_panel = MAX_CHUNK / n_col_max;
     size_t n_chunk = (n_panel + max_panel - 1) / max_panel;
+    item->n_chunk = 0;
+    if (item->n_row == 0) return 0;
     /* Few outputs and many columns: cut the columns too, but leave some panels to each conversion of a tile. */
     if (n_block4 * n_chunk < wanted)
         n_chunk = LLRTI_MAX(n_chunk, LLRTI_MIN((wanted + n_block4 - 1) / n_block4,
-                                               (n_panel * r->n_col_max + 47) / 48));
-    r->chunk = (n_panel + n_chunk - 1) / n_chunk * r->n_col_max;
-    r->n_chunk = (uint32_t)((job->n_row + r->chunk - 1) / r->chunk);
-    for (uint32_t w = 0; w < job->n_weight; w++) {
-        const llrti_linear *const linear = job->weight[w];
-        part *const p = &r->part[w];
-        const size_t n_group = (linear->m + MR - 1) / MR;
-        size_t per_task = LLRTI_GEMM_MAX_GROUP;
-        if (n_panel == 1) { /* bound by reading the weights: larger pieces, long sequential reads */
-            per_task = round_up(n_group * job->n_weight / wanted, LLRTI_GEMM_MAX_GROUP);
-            per_task = LLRTI_MIN(LLRTI_MAX(per_task, (size_t)LLRTI_GEMM_MAX_GROUP), (size_t)64);
-        }
-        if (n_panel > 1 &&
-            is_direct(linear)) { /* the more rows, the less often the columns are read */
-            per_task = round_up(n_block4 * 4 * n_chunk / LLRTI_MAX(wanted / 2, (size_t)1),
-                                LLRTI_GEMM_MAX_GROUP);
-            per_task = LLRTI_MIN(LLRTI_MAX(per_task, (size_t)LLRTI_GEMM_MAX_GROUP), (size_t)16);
-        }
-        p->group_per_task = (uint32_t)per_task;
-        p->n_block = (uint32_t)((n_group + per_task - 1) / per_task);
-        p->task_begin = r->n_task;
-        r->n_task += p->n_block * r->n_chunk;
-        p->k_block = linear->k_pad;
-        if (!is_direct(linear)) {
-            p->k_block = n_panel > 1 ? KB : KB_FEW;
-        } else if (n_panel > 1) {
-            const size_t bytes = panel_bytes(linear->storage, round_up(linear->k, 64)) * per_task;
-            const size_t n_pass = (bytes + L2_BYTES - 1) / L2_BYTES;
-            p->k_block = round_up((linear->k_pad + n_pass - 1) / n_pass, 64);
-        }
+                                               (n_panel * n_col_max + 47) / 48));
+    item->chunk = (n_panel + n_chunk - 1) / n_chunk * n_col_max;
+    item->n_chunk = (uint32_t)((item->n_row + item->chunk - 1) / item->chunk);
+    size_t per_task = LLRTI_GEMM_MAX_GROUP;
+    if (n_panel == 1) { /* bound by reading the weights: larger pieces, long sequential reads */
+        per_task = round_up(n_block4 * 4 / wanted, LLRTI_GEMM_MAX_GROUP);
+        per_task = LLRTI_MIN(LLRTI_MAX(per_task, (size_t)LLRTI_GEMM_MAX_GROUP), (size_t)64);
+    } else if (is_direct(linear)) { /* the more rows, the less often the columns are read */
+        per_task = round_up(n_block4 * 4 * n_chunk / LLRTI_MAX(wanted / 2, (size_t)1),
+                            LLRTI_GEMM_MAX_GROUP);
+        per_task = LLRTI_MIN(LLRTI_MAX(per_task, (size_t)LLRTI_GEMM_MAX_GROUP), (size_t)16);
     }
+    item->group_per_task = (uint32_t)per_task;
+    item->k_block = linear->k_pad;
+    if (!is_direct(linear)) {
+        item->k_block = n_panel > 1 ? KB : KB_FEW;
+    } else if (n_panel > 1) {
+        const size_t bytes = panel_bytes(linear->storage, round_up(linear->k, 64)) * per_task;
+        const size_t n_pass = (bytes + L2_BYTES - 1) / L2_BYTES;
+        item->k_block = round_up((linear->k_pad + n_pass - 1) / n_pass, 64);
+    }
+    return (uint32_t)((n_group + per_task - 1) / per_task) * item->n_chunk;
+}
+
+llrt_status llrti_linear_run_batch(const llrt_host *host, const llrti_linear_batch *batch)
+{
+    run r = {.batch = batch};
+    /* About 8 tasks per worker where the work allows. */
+    const size_t wanted = host->n_worker > 1 ? (size_t)host->n_worker * 8 : 1;
+    size_t n_block4 = 0;
+    atomic_init(&r.is_cancelled, false);
+    for (uint32_t i = 0; i < batch->n_item; i++)
+        if (batch->item[i].n_row) n_block4 += (batch->item[i].weight->m + 4 * MR - 1) / (4 * MR);
+    for (uint32_t i = 0; i < batch->n_item; i++) {
+        batch->item[i].task_begin = r.n_task;
+        r.n_task += split_item(&batch->item[i], wanted, n_block4);
+    }
+    if (r.n_task == 1)
+        run_task(&r, 0, 0);
+    else if (r.n_task > 1)
+        host->parallel_for(host->ctx, r.n_task, run_task, &r);
+    return atomic_load(&r.is_cancelled) ? LLRT_ERR_CANCELLED : LLRT_OK;
 }
 
 llrt_status llrti_linear_run(const llrt_host *host, const llrti_linear_job *job)
 {
     assert(job->n_weight >= 1 && job->n_weight <= LLRTI_LINEAR_MAX_WEIGHT);
-    if (job->n_row == 0) return LLRT_OK;
-    run r = {.job = job};
-    atomic_init(&r.is_cancelled, false);
-    r.n_col_max = panel_columns(job->weight[0]->kernels, job->weight[0]->act);
-    r.column_bytes = act_column_bytes(job->weight[0]->act, job->weight[0]->k);
-    split(&r, host->n_worker);
-    if (r.n_task == 1)
-        run_task(&r, 0, 0);
-    else
-        host->parallel_for(host->ctx, r.n_task, run_task, &r);
-    return atomic_load(&r.is_cancelled) ? LLRT_ERR_CANCELLED : LLRT_OK;
+    llrti_linear_item item[LLRTI_LINEAR_MAX_WEIGHT] = {0};
+    for (uint32_t i = 0; i < job->n_weight; i++)
+        item[i] = (llrti_linear_item){.weight = job->weight[i],
+                                      .data = job->weight[i]->data,
+                                      .bias = job->bias[i],
+                                      .out = job->out[i],
+                                      .out_stride = job->out_stride[i],
+                                      .packed = job->packed,
+                                      .n_row = job->n_row};
+    const llrti_linear_batch batch = {.item = item,
+                                      .n_item = job->n_weight,
+                                      .scratch = job->scratch,
+                                      .poll_cancel = job->poll_cancel,
+                                      .poll_ctx = job->poll_ctx};
+    return llrti_linear_run_batch(host, &batch);
 }

@@ -10,7 +10,8 @@
  *
  *   1. act_bytes and act_pack turn rows of floats into the packed form of one llrti_linear_act kind and one k;
  *      every weight of the same `act` and k can share it (Q, K, V; gate, up). Packing depends on each row alone.
- *   2. run multiplies up to 4 weights with one packed activation, spread over the host's workers.
+ *   2. run multiplies up to 4 weights with one packed activation, run_batch any number of pairs of a weight and a
+ *      packed activation, spread over the host's workers.
  *
  * A result depends on (weight, row, ISA, precision) and on nothing else: not on n_row, workers, policy or the
  * other weights of the job. No function allocates; scratch comes from the caller. Everything but put is read-only
@@ -75,8 +76,10 @@ typedef struct llrti_linear {
 llrt_status llrti_linear_init(llrti_linear *linear, const llrti_linear_desc *desc,
                               const llrti_gemm_kernels *kernels, llrt_error *err);
 
-/* Takes n_row rows in the file's layout. row_begin is a multiple of 16; so is n_row, except at the last row. Not for
- *  mapped weights. Each row once before run or get_row. */
+/*
+ * Takes n_row rows in the file's layout, from any row on; whole groups of 16 are the fast case. Not for mapped weights.
+ * Each row once before run or get_row.
+ */
 void llrti_linear_put(const llrti_linear *linear, size_t row_begin, size_t n_row, const void *rows);
 
 /* Row `row` (< m) as k floats: exactly the values of the file's format. For embeddings. */
@@ -100,6 +103,12 @@ size_t llrti_linear_act_panels(const llrti_linear_input *input);
 /* Packs panels [panel_begin, panel_end) of the input; different panels from different threads are fine. */
 void llrti_linear_act_pack(const llrti_linear_input *input, size_t panel_begin, size_t panel_end);
 
+/* Columns of a panel: rows of the input that are packed together. */
+size_t llrti_linear_act_columns(const llrti_gemm_kernels *kernels, llrti_linear_act act);
+
+/* Where row `row`, the first of its panel, begins in the packed form: bytes. */
+size_t llrti_linear_act_offset(llrti_linear_act act, size_t k, size_t row);
+
 /* Packs the whole input with host->parallel_for (directly when it is small). */
 void llrti_linear_act_pack_all(const llrt_host *host, const llrti_linear_input *input);
 
@@ -121,6 +130,33 @@ typedef struct llrti_linear_job {
     int (*poll_cancel)(void *ctx); /* may be NULL; called from any worker every few milliseconds */
     void *poll_ctx;
 } llrti_linear_job;
+
+/* One product of a batch. */
+typedef struct llrti_linear_item {
+    const llrti_linear *weight; /* its format */
+    const void *data;           /* its rows: weight->data, or where a slice of that format is */
+    const float *bias;          /* (m) or NULL */
+    float *out;         /* (n_row, m), row i at out + i * out_stride; not the packed input */
+    size_t out_stride;  /* floats */
+    const void *packed; /* n_row rows in the form of weight->act */
+    size_t n_row;       /* may be 0 */
+    /* set by the run */
+    uint32_t task_begin, n_chunk, group_per_task;
+    size_t chunk, k_block;
+} llrti_linear_item;
+
+/* Products of any weights and inputs, computed in one parallel loop. */
+typedef struct llrti_linear_batch {
+    llrti_linear_item *item;
+    uint32_t n_item;
+    uint32_t reserved;
+    void *scratch; /* as the job's, and the rest too */
+    int (*poll_cancel)(void *ctx);
+    void *poll_ctx;
+} llrti_linear_batch;
+
+/* As llrti_linear_run. A product's result does not depend on the others. */
+llrt_status llrti_linear_run_batch(const llrt_host *host, const llrti_linear_batch *batch);
 
 /* Computes the job. LLRT_OK, or LLRT_ERR_CANCELLED (out is undefined then). Calls host->parallel_for, so not from inside one. */
 llrt_status llrti_linear_run(const llrt_host *host, const llrti_linear_job *job);

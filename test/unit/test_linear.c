@@ -391,6 +391,93 @@ static void test_jobs_of_several_weights(void **state)
     free(scratch);
 }
 
+/* Rows that come in pieces of any size and order, as slices of a larger tensor do, are stored as if all came at once. */
+static void test_rows_may_come_in_any_pieces(void **state)
+{
+    static const size_t sizes[] = {5, 3, 20, 16, 1, 40, 7, 64, 2};
+    random_state = 6;
+    uint32_t flags;
+    assert_int_equal(llrti_isa_select(NULL, &flags, NULL), LLRT_OK);
+    llrti_gemm_kernels kernels;
+    llrti_gemm_init(&kernels, flags);
+    for (size_t t = 0; t < N_QUANT_BLOCKS; t++)
+        for (size_t m = 1; m < 140; m += 23)
+            for (int precision = LLRT_PRECISION_AUTO; precision <= LLRT_PRECISION_F32;
+                 precision++) {
+                const size_t n_block = quant_blocks[t].values == 1 ? 101 : 3;
+                fixture f = make_fixture(&quant_blocks[t], n_block * quant_blocks[t].values, m, 1);
+                const setting s = {&kernels, (llrt_precision)precision, LLRT_WEIGHTS_REPACKED, 1};
+                const llrti_linear whole = make_linear(&f, &s);
+                llrti_linear pieces = whole;
+                pieces.data = allocate(whole.bytes);
+                for (int turn = 0; turn < 2; turn++) /* every second piece, then the others */
+                    for (size_t row = 0, i = m, n; row < m; row += n, i++) {
+                        n = sizes[i % (sizeof sizes / sizeof *sizes)];
+                        if (n > m - row) n = m - row;
+                        if ((i + (size_t)turn) % 2)
+                            llrti_linear_put(&pieces, row, n, f.rows + row * f.row_bytes);
+                    }
+                if (memcmp(whole.data, pieces.data, whole.bytes))
+                    fail_msg("%s, %zu rows: the pieces differ", f.format->name, m);
+                free_linear(&whole);
+                free_linear(&pieces);
+                free_fixture(&f);
+            }
+}
+
+/* Products of many shapes and forms of input in one batch, some without rows, some of slices: each as if alone. */
+static void test_batches_of_any_products(void **state)
+{
+    enum { N = 23 };
+    static const char *const names[] = {"q8_0", "f32", "bf16", "q4_0", "q6_k"};
+    random_state = 7;
+    uint32_t flags;
+    assert_int_equal(llrti_isa_select(NULL, &flags, NULL), LLRT_OK);
+    llrti_gemm_kernels kernels;
+    llrti_gemm_init(&kernels, flags);
+    for (uint32_t n_worker = 1; n_worker <= 4; n_worker += 3) {
+        const llrt_host host = {.struct_size = sizeof host,
+                                .n_worker = n_worker,
+                                .ctx = &n_worker,
+                                .parallel_for = run_tasks};
+        const setting s = {&kernels, LLRT_PRECISION_AUTO, LLRT_WEIGHTS_REPACKED, n_worker};
+        fixture f[N];
+        llrti_linear linear[N];
+        llrti_linear_item item[N];
+        void *packed[N], *const scratch = allocate(llrti_linear_scratch_bytes() * n_worker);
+        for (size_t i = 0; i < N; i++) {
+            f[i] = make_fixture(quant_block_find(names[i % 5]), 256 * (1 + i % 3), 1 + i * 37 % 150,
+                                1 + i * 11 % 70);
+            linear[i] = make_linear(&f[i], &s);
+            const size_t n_row = i % 6 == 4 ? 0 : f[i].n_row;
+            packed[i] = allocate(llrti_linear_act_bytes(linear[i].act, f[i].k, f[i].n_row));
+            const llrti_linear_input input = {linear[i].act, &kernels,   f[i].x,   f[i].k,
+                                              f[i].k,        f[i].n_row, packed[i]};
+            llrti_linear_act_pack_all(&host, &input);
+            item[i] = (llrti_linear_item){.weight = &linear[i],
+                                          .data = linear[i].data,
+                                          .bias = f[i].bias,
+                                          .out = new_output(&f[i]),
+                                          .out_stride = f[i].m + 3,
+                                          .packed = packed[i],
+                                          .n_row = n_row};
+        }
+        const llrti_linear_batch batch = {.item = item, .n_item = N, .scratch = scratch};
+        assert_int_equal(llrti_linear_run_batch(&host, &batch), LLRT_OK);
+        for (size_t i = 0; i < N; i++) {
+            float *const alone = new_output(&f[i]);
+            if (item[i].n_row) compute(&f[i], &s, &linear[i], 0, f[i].n_row, alone);
+            assert_same(&f[i], alone, item[i].out, 0, f[i].n_row, "batch");
+            free(alone);
+            free(item[i].out);
+            free(packed[i]);
+            free_linear(&linear[i]);
+            free_fixture(&f[i]);
+        }
+        free(scratch);
+    }
+}
+
 static int cancel_third(void *ctx)
 {
     return ++*(int *)ctx >= 3;
@@ -488,6 +575,8 @@ int main(void)
         cmocka_unit_test(test_odd_and_long_rows),
         cmocka_unit_test(test_blocks_of_columns_and_of_k),
         cmocka_unit_test(test_jobs_of_several_weights),
+        cmocka_unit_test(test_rows_may_come_in_any_pieces),
+        cmocka_unit_test(test_batches_of_any_products),
         cmocka_unit_test(test_cancel_ends_the_job),
         cmocka_unit_test(test_bad_descriptions_are_refused),
         cmocka_unit_test(test_levels_have_names),
