@@ -11,6 +11,7 @@
  *   tanh     odd polynomial below 0.625, (1 - e) / (1 + e) with e = exp(-2|x|) above; 2 ulp
  *   erf      odd polynomial below 0.9375, 1 - exp(polynomial) above; 2 ulp
  *   sigmoid  1 / (1 + exp(-x))
+ *   softplus max(x, 0) + log1p(e), e = exp(-|x|), by 2 atanh(e / (2 + e)): an odd polynomial
  *
  * "a < b ? a : b" keeps NaN: minps/maxps with the operands in the order given in the comments do the same.
  * sincos is double arithmetic, needed once per (row, pair) of a step and never vectorised by hand.
@@ -130,6 +131,32 @@ static inline float llrti_math_erf(float x)
     const float signed_high =
         llrti_bits_float(llrti_float_bits(high) | (llrti_float_bits(x) & 0x80000000u));
     return a < LLRTI_ERF_SPLIT ? low : signed_high;
+}
+
+/* 2 atanh(s) = s * (2 + 2/3 s^2 + 2/5 s^4 + ...), |s| <= 1/3: what follows the term of s^15 is below 2^-27 of it. */
+#define LLRTI_SOFTPLUS_C7 ((float)(2.0 / 15))
+#define LLRTI_SOFTPLUS_C6 ((float)(2.0 / 13))
+#define LLRTI_SOFTPLUS_C5 ((float)(2.0 / 11))
+#define LLRTI_SOFTPLUS_C4 ((float)(2.0 / 9))
+#define LLRTI_SOFTPLUS_C3 ((float)(2.0 / 7))
+#define LLRTI_SOFTPLUS_C2 ((float)(2.0 / 5))
+#define LLRTI_SOFTPLUS_C1 ((float)(2.0 / 3))
+
+static inline float llrti_math_softplus(float x)
+{
+    const float a = llrti_bits_float(llrti_float_bits(x) & 0x7fffffffu);
+    const float e = llrti_math_exp(-a);
+    const float s = e / (2.0f + e);
+    const float y = s * s;
+    float p = fmaf(LLRTI_SOFTPLUS_C7, y, LLRTI_SOFTPLUS_C6);
+    p = fmaf(p, y, LLRTI_SOFTPLUS_C5);
+    p = fmaf(p, y, LLRTI_SOFTPLUS_C4);
+    p = fmaf(p, y, LLRTI_SOFTPLUS_C3);
+    p = fmaf(p, y, LLRTI_SOFTPLUS_C2);
+    p = fmaf(p, y, LLRTI_SOFTPLUS_C1);
+    p = fmaf(p, y, 2.0f);
+    const float r = s * p;
+    return (x > 0.0f ? x : 0.0f) + r;
 }
 
 /** Sums 16 virtual lanes: lane i with i + 8, then 4, 2, 1. Every ISA level adds in this order. */

@@ -15,6 +15,8 @@ void llrti_ops_init(llrti_ops *ops, uint32_t isa)
 #include "rope.def"
 #include "kv.def"
 #include "attention.def"
+#include "vector.def"
+#include "recurrent.def"
 #undef X
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Kernels of every operator but the matrix products: types of the slots, exact semantics, and the table that
- * dispatch fills from norm.def, elementwise.def, rope.def, kv.def and attention.def.
+ * dispatch fills from norm.def, elementwise.def, rope.def, kv.def, attention.def, vector.def and recurrent.def.
  *
  * All kernels give the same bits on every ISA level: each output has one fixed sequence of float operations, written
  * down here and in ref/. "fma" is a fused multiply-add; what is not called fma is rounded after each operation.
@@ -17,6 +17,7 @@
 #ifndef LLRTI_OPS_H
 #define LLRTI_OPS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -156,6 +157,77 @@ typedef void llrti_attention_merge_fn(size_t v_dim, float max, float sum, const 
  * Tiles are merged in ascending order; one of which the query sees nothing is skipped.
  */
 
+/* ---- Vectors: mixing experts, adapters ------------------------------------------------------ */
+
+/* y[i] = fma(c, x[i], y[i]) */
+typedef void llrti_axpy_fn(size_t n, float c, const float *x, float *y);
+
+/* y[j] = starting at +0, fma(x[i], w[i][j], y[j]) for ascending i; w (k, n), row i at w + i * stride */
+typedef void llrti_vecmat_fn(size_t k, size_t n, const float *x, const float *w, size_t stride,
+                             float *y);
+
+/* ---- Recurrent operators: tokens of one sequence in order, a lane owns a channel or column --- */
+
+/*
+ * Per head h of one token: A = is_log ? -exp(w[h]) : w[h]; decay[h] = exp(A * softplus(x[h] + bias[h])).
+ */
+typedef void llrti_delta_decay_fn(size_t n_head, const float *x, const float *w, const float *bias,
+                                  bool is_log, float *decay);
+
+/*
+ * Per head h of one token: A as above; t = softplus(x[h] + bias[h]); t = t < t_min ? t_min : t; t = t > t_max ? t_max : t;
+ * decay[h] = exp(t * A); t goes to t[h].
+ */
+typedef struct llrti_scan_step {
+    const float *x, *w, *bias;
+    bool is_log;
+    float t_min, t_max;
+    float *t, *decay;
+} llrti_scan_step;
+typedef void llrti_scan_decay_fn(size_t n_head, const llrti_scan_step *step);
+
+/*
+ * Convolution over the last n_tap tokens of each channel: out[t][c] starts at bias[c] (+0 without), then for ascending j
+ * out = fma(w[j][c], x[t - n_tap + 1 + j][c], out). Rows before the first token are in `history`, (n_tap - 1) of them,
+ * the oldest first. Rows are `..._stride` floats apart; out is none of the inputs.
+ */
+typedef struct llrti_conv_args {
+    size_t n_tok, n_channel, n_tap;
+    const float *w, *bias, *history, *x;
+    float *out;
+    size_t w_stride, history_stride, x_stride, out_stride;
+} llrti_conv_args;
+typedef void llrti_conv_fn(const llrti_conv_args *args);
+
+/*
+ * n_col columns of one head's state S (n_row, n_col), row i at state + i * state_stride; `in` is S before the first token, of the
+ * same strides, and may be `state`, where S after each token goes. For each token, decay, beta, t and d being its numbers:
+ *
+ *   delta   S[i][e] = S[i][e] * decay
+ *           kv[e] = starting at +0, fma(k[i], S[i][e], kv[e]) for ascending i;  delta[e] = (x[e] - kv[e]) * beta
+ *           S[i][e] = fma(k[i], delta[e], S[i][e])
+ *           out[e] = starting at +0, fma(q[i], S[i][e], out[e]) for ascending i
+ *   scan    S[i][e] = fma(k[i], t * x[e], S[i][e] * decay)
+ *           out[e] = starting at +0, fma(q[i], S[i][e], out[e]) for ascending i, then fma(d, x[e], out[e])
+ *
+ * The state-space scan calls B k and C q. Rows of tokens are `..._stride` floats apart; out is none of the inputs.
+ */
+typedef struct llrti_scan_args {
+    size_t n_tok, n_row, n_col;
+    const float *q, *k, *x; /* x: v of the delta rule */
+    size_t qk_stride, x_stride;
+    const float *decay; /* one per token */
+    const float *gate;  /* one per token: beta, or t */
+    size_t decay_stride, gate_stride;
+    float d; /* scan */
+    const float *in;
+    float *state;
+    size_t state_stride;
+    float *out;
+    size_t out_stride;
+} llrti_scan_args;
+typedef void llrti_scan_fn(const llrti_scan_args *args);
+
 /* ---- The table ------------------------------------------------------------------------------ */
 
 #define LLRTI_OPS_N_ACT 8 /* llrt_activation */
@@ -178,6 +250,13 @@ typedef struct llrti_ops {
     llrti_kv_store_fn *kv_store_v[LLRTI_KV_COUNT];
     llrti_attention_tile_fn *attention_tile[LLRTI_KV_COUNT];
     llrti_attention_merge_fn *attention_merge;
+    llrti_axpy_fn *axpy;
+    llrti_vecmat_fn *vecmat;
+    llrti_delta_decay_fn *delta_decay;
+    llrti_scan_decay_fn *scan_decay;
+    llrti_conv_fn *conv;
+    llrti_scan_fn *delta;
+    llrti_scan_fn *scan;
 } llrti_ops;
 
 /* Fills the table with ref, then with whatever `isa` (flags of isa.h, all present on this machine) allows. */
@@ -207,6 +286,8 @@ void llrti_ops_glu(const llrti_ops *ops, llrt_activation act, float limit, float
 #include "rope.def"
 #include "kv.def"
 #include "attention.def"
+#include "vector.def"
+#include "recurrent.def"
 #undef X
 
 #endif

@@ -95,6 +95,22 @@ static inline v16 v_erf(v16 x)
     return v_select(v_less(a, v_set(LLRTI_ERF_SPLIT)), low, v_with_sign(high, x));
 }
 
+static inline v16 v_softplus(v16 x)
+{
+    const v16 e = v_exp(v_negate(v_abs(x)));
+    const v16 s = v_div(e, v_add(v_set(2.0f), e));
+    const v16 y = v_mul(s, s);
+    v16 p = v_horner(v_set(LLRTI_SOFTPLUS_C7), y, LLRTI_SOFTPLUS_C6);
+    p = v_horner(p, y, LLRTI_SOFTPLUS_C5);
+    p = v_horner(p, y, LLRTI_SOFTPLUS_C4);
+    p = v_horner(p, y, LLRTI_SOFTPLUS_C3);
+    p = v_horner(p, y, LLRTI_SOFTPLUS_C2);
+    p = v_horner(p, y, LLRTI_SOFTPLUS_C1);
+    p = v_horner(p, y, 2.0f);
+    const v16 zero = v_set(0.0f);
+    return v_add(v_select(v_less(zero, x), x, zero), v_mul(s, p));
+}
+
 static inline v16 v_silu(v16 x)
 {
     return v_div(x, v_one_plus_exp_minus(x));

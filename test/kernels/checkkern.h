@@ -85,6 +85,8 @@ void check_elementwise(check_run *run);
 void check_rope(check_run *run);
 void check_kv(check_run *run);
 void check_attention(check_run *run);
+void check_vector(check_run *run);
+void check_recurrent(check_run *run);
 void check_gemm(check_run *run);
 void check_pack(check_run *run);
 void check_dequant(check_run *run);

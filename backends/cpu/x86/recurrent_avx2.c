@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The recurrent operators for AVX2. The code is recurrent_simd.h, compiled here with the vectors of simd_avx2.h; it gives
+ * the bits of the reference.
+ */
+#include "simd_avx2.h"
+
+#include "recurrent_simd.h"

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scaled sums and a vector times a matrix for AVX-512. The code is vector_simd.h, compiled here with the vectors of simd_avx512.h; it gives
+ * the bits of the reference.
+ */
+#include "simd_avx512.h"
+
+#include "vector_simd.h"
