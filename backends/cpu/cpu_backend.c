@@ -10,6 +10,7 @@
 #include "compiler.h"
 #include "cpu_model.h"
 #include "cpu_pages.h"
+#include "cpu_recurrent.h"
 #include "cpu_runtime.h"
 #include "cpu_step.h"
 #include "error.h"
@@ -70,6 +71,7 @@ static llrt_status plan(const llrt_host *host, const llrt_model_desc *desc,
         runtime_use->bytes[LLRT_MEMORY_HOST] = layout.host_bytes;
         runtime_use->bytes[LLRT_MEMORY_SCRATCH] = layout.scratch_bytes;
         runtime_use->bytes[LLRT_MEMORY_KV] = layout.kv_bytes;
+        runtime_use->bytes[LLRT_MEMORY_STATE] = layout.state_bytes;
     }
     llrti_cpu_model_free(model);
     return status;
@@ -159,6 +161,17 @@ static llrt_status page_write(void *runtime, uint32_t group, uint32_t page, uint
     return llrti_cpu_pages_write(runtime, group, page, n_tok, from, size, err);
 }
 
+static llrt_status state_read(void *runtime, uint32_t slot, float *to, size_t n, llrt_error *err)
+{
+    return llrti_cpu_recurrent_read(runtime, slot, to, n, err);
+}
+
+static llrt_status state_write(void *runtime, uint32_t slot, const float *from, size_t n,
+                               llrt_error *err)
+{
+    return llrti_cpu_recurrent_write(runtime, slot, from, n, err);
+}
+
 llrt_status llrti_cpu_backend_entry(uint32_t version, llrt_backend *table, llrt_error *err)
 {
     static const llrt_backend filled = {
@@ -181,6 +194,8 @@ llrt_status llrti_cpu_backend_entry(uint32_t version, llrt_backend *table, llrt_
         .page_copy = page_copy,
         .page_read = page_read,
         .page_write = page_write,
+        .state_read = state_read,
+        .state_write = state_write,
     };
     if (version != LLRT_BACKEND_VERSION || !table || table->struct_size < LLRT_BACKEND_V1_SIZE)
         return llrti_fail(err, LLRT_ERR_VERSION,

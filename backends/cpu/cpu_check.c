@@ -28,9 +28,11 @@ typedef struct checker {
 const char *llrti_cpu_check_op_name(llrt_op_kind kind)
 {
     static const char *const name[] = {
-        "?",      "EMBED", "POSITION",     "TOKEN_TYPE", "GATHER",   "SLICE",    "CONCAT",
-        "ADD",    "MUL",   "SIGMOID_GATE", "SCALE",      "SOFT_CAP", "RMS_NORM", "LAYER_NORM",
-        "LINEAR", "ROPE",  "ATTENTION",    "GLU",        "ACTIVATE", "HEAD"};
+        "?",       "EMBED",      "POSITION",    "TOKEN_TYPE", "GATHER",
+        "SLICE",   "CONCAT",     "ADD",         "MUL",        "SIGMOID_GATE",
+        "SCALE",   "SOFT_CAP",   "RMS_NORM",    "LAYER_NORM", "LINEAR",
+        "ROPE",    "ATTENTION",  "GLU",         "ACTIVATE",   "HEAD",
+        "EXPERTS", "SHORT_CONV", "GATED_DELTA", "SSM_SCAN",   "HEAD_LINEAR"};
     return kind < LLRTI_COUNT(name) ? name[kind] : "?";
 }
 
@@ -100,6 +102,9 @@ static llrt_status find_weight(const checker *c, uint32_t i, bool is_optional,
     if (w >= c->model->n_weight)
         return fail_op(c, LLRT_ERR_ARGUMENT, "weight %u is tensor %u, expected one below %u", i, w,
                        c->model->n_weight);
+    if (c->model->weight[w].is_transposed && c->op->kind != LLRT_OP_SHORT_CONV)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "tensor '%s' is a SHORT_CONV's as well",
+                       c->model->weight[w].name);
     *out = &c->model->weight[w];
     return LLRT_OK;
 }
@@ -241,7 +246,7 @@ static llrt_status check_linear(checker *c)
         return fail_op(c, LLRT_ERR_ARGUMENT, "its input has rows of kind %u, its output of kind %u",
                        input(c, 0)->rows, output(c)->rows);
     LLRTI_TRY(check_matrix(c, input(c, 0)->row_width, output(c)->row_width, &w));
-    w->is_matrix = true;
+    w->is_matrix = w->is_linear = w->is_product = true;
     return check_vector(c, 1, true, output(c)->row_width);
 }
 
@@ -350,9 +355,198 @@ static llrt_status check_attention(checker *c)
     return LLRT_OK;
 }
 
+/* A weight of one matrix per expert or head. */
+static llrt_status check_slices(const checker *c, uint32_t i, uint64_t k, uint64_t m, uint64_t n)
+{
+    llrti_cpu_weight *w;
+    LLRTI_TRY(find_weight(c, i, false, &w));
+    if (w->k != k || w->slice_m != m || w->n_slice != n)
+        return fail_op(c, LLRT_ERR_ARGUMENT,
+                       "tensor '%s' is %llu x %llu x %llu, expected %llu x %llu x %llu", w->name,
+                       (unsigned long long)w->k, (unsigned long long)w->slice_m,
+                       (unsigned long long)w->n_slice, (unsigned long long)k, (unsigned long long)m,
+                       (unsigned long long)n);
+    w->is_product = true;
+    if (n == 1)
+        w->is_matrix = true;
+    else
+        w->is_sliced = true;
+    return LLRT_OK;
+}
+
+/* A weight of m rows of k that is read as floats; with k 1 its dimensions may be in any order. */
+static llrt_status check_table(const checker *c, uint32_t i, bool is_optional, uint64_t k,
+                               uint64_t m)
+{
+    llrti_cpu_weight *w;
+    LLRTI_TRY(find_weight(c, i, is_optional, &w));
+    if (!w) return LLRT_OK;
+    const bool fits = k == 1 ? w->k <= m && w->m <= m && w->k * w->m == m : w->k == k && w->m == m;
+    if (!fits)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "tensor '%s' is %llu x %llu, expected %llu x %llu",
+                       w->name, (unsigned long long)w->k, (unsigned long long)w->m,
+                       (unsigned long long)k, (unsigned long long)m);
+    w->is_vector = true;
+    return LLRT_OK;
+}
+
+static llrt_status check_head_linear(const checker *c)
+{
+    const uint32_t n_head = output(c)->n_head;
+    LLRTI_TRY(
+        check_shape(c, "its input", input(c, 0), output(c)->rows, n_head, input(c, 0)->width));
+    if (n_head > 1u << 16)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%u heads, expected at most %u", n_head, 1u << 16);
+    return check_slices(c, 0, input(c, 0)->width, output(c)->width, n_head);
+}
+
+static llrt_status check_router(const checker *c, uint32_t n_expert)
+{
+    const uint32_t n_used = c->op->u.experts.n_used, n_group = c->op->u.experts.n_group;
+    const uint32_t n_group_used = c->op->u.experts.n_group_used;
+    uint32_t n_choice = n_expert;
+    if (c->op->u.experts.router > LLRT_ROUTER_SIGMOID)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "router %u, known are 0 to %d",
+                       c->op->u.experts.router, LLRT_ROUTER_SIGMOID);
+    if (n_group > 1) {
+        if (n_expert % n_group || n_group_used < 1 || n_group_used > n_group)
+            return fail_op(c, LLRT_ERR_ARGUMENT,
+                           "%u of %u groups of %u experts, expected equal groups and 1 of them up "
+                           "to all",
+                           n_group_used, n_group, n_expert);
+        if (c->op->u.experts.is_group_sum && n_expert / n_group < 2)
+            return fail_op(c, LLRT_ERR_ARGUMENT,
+                           "sums of the two best of groups of %u expert, expected two or more",
+                           n_expert / n_group);
+        n_choice = n_expert / n_group * n_group_used;
+    }
+    if (n_used < 1 || n_used > LLRTI_CPU_MAX_USED || n_used > n_choice)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%u experts per row, expected 1 to %u", n_used,
+                       LLRTI_MIN(n_choice, (uint32_t)LLRTI_CPU_MAX_USED));
+    return check_number(c, "the weights' scale", c->op->u.experts.scale, -INFINITY);
+}
+
+static llrt_status check_experts(const checker *c)
+{
+    const bool has_gate = c->op->weight[0] != LLRT_NONE;
+    const size_t d_in = input(c, 0)->row_width, n_expert = input(c, 1)->row_width;
+    llrti_cpu_weight *up;
+    LLRTI_TRY(check_row_width(c, "x", input(c, 0), output(c)->rows, d_in));
+    LLRTI_TRY(check_row_width(c, "the router's logits", input(c, 1), output(c)->rows, n_expert));
+    if (n_expert > 1u << 16)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%zu experts, expected at most %u", n_expert,
+                       1u << 16);
+    LLRTI_TRY(check_router(c, (uint32_t)n_expert));
+    LLRTI_TRY(find_weight(c, 1, false, &up));
+    const uint64_t d_ff = up->slice_m;
+    if (d_ff > MAX_WIDTH)
+        return fail_op(c, LLRT_ERR_ARGUMENT,
+                       "tensor '%s': %llu rows per expert, expected at most %u", up->name,
+                       (unsigned long long)d_ff, MAX_WIDTH);
+    if (has_gate) LLRTI_TRY(check_slices(c, 0, d_in, d_ff, n_expert));
+    LLRTI_TRY(check_slices(c, 1, d_in, d_ff, n_expert));
+    LLRTI_TRY(check_slices(c, 2, d_ff, output(c)->row_width, n_expert));
+    if (!has_gate && c->op->weight[3] != LLRT_NONE)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "weight 3, a bias of gates, without weight 0, gates");
+    LLRTI_TRY(check_table(c, 3, true, d_ff, n_expert));
+    LLRTI_TRY(check_table(c, 4, true, d_ff, n_expert));
+    LLRTI_TRY(check_table(c, 5, true, output(c)->row_width, n_expert));
+    LLRTI_TRY(check_table(c, 6, true, 1, n_expert));
+    LLRTI_TRY(check_number(c, "the limit", c->op->u.experts.limit, 0));
+    LLRTI_TRY(check_number(c, "the offset", c->op->u.experts.offset, -INFINITY));
+    if (!has_gate && (c->op->u.experts.limit != 0 || c->op->u.experts.offset != 0))
+        return fail_op(c, LLRT_ERR_ARGUMENT, "a limit or offset without gates");
+    if (c->op->u.experts.act >= LLRTI_OPS_N_ACT)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "activation %u, known are 0 to %d",
+                       c->op->u.experts.act, LLRTI_OPS_N_ACT - 1);
+    return LLRT_OK;
+}
+
+/* The operator's state, which no other one of the program has. */
+static llrt_status check_state(const checker *c, uint32_t state, uint64_t n_float)
+{
+    if (state >= c->model->n_state)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "state %u, expected one below %u", state,
+                       c->model->n_state);
+    if (c->model->state[state].n_float != n_float)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "state %u has %zu elements, expected %llu", state,
+                       c->model->state[state].n_float, (unsigned long long)n_float);
+    if (c->program->has_state[state])
+        return fail_op(c, LLRT_ERR_ARGUMENT, "state %u is another operator's already", state);
+    c->program->has_state[state] = 1;
+    c->program->is_recurrent = true;
+    return LLRT_OK;
+}
+
+static llrt_status check_conv(const checker *c)
+{
+    const uint64_t n_channel = output(c)->row_width;
+    llrti_cpu_weight *w;
+    LLRTI_TRY(check_shape(c, "its output", output(c), LLRT_ROWS_TOKEN, output(c)->n_head,
+                          output(c)->width));
+    LLRTI_TRY(check_row_width(c, "x", input(c, 0), LLRT_ROWS_TOKEN, n_channel));
+    LLRTI_TRY(find_weight(c, 0, false, &w));
+    if (w->m != n_channel || w->k < 2 || w->k > LLRTI_CPU_MAX_TRANSPOSED)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "tensor '%s' is %llu x %llu, expected 2 to %d x %llu",
+                       w->name, (unsigned long long)w->k, (unsigned long long)w->m,
+                       LLRTI_CPU_MAX_TRANSPOSED, (unsigned long long)n_channel);
+    if (w->is_vector && !w->is_transposed)
+        return fail_op(c, LLRT_ERR_UNSUPPORTED, "tensor '%s' is another operator's as well",
+                       w->name);
+    w->is_vector = w->is_transposed = true;
+    LLRTI_TRY(check_table(c, 1, true, 1, n_channel));
+    return check_state(c, c->op->u.conv.state, (w->k - 1) * n_channel);
+}
+
+static llrt_status check_delta(const checker *c)
+{
+    const llrti_cpu_value *const q = input(c, 0), *const v = input(c, 2);
+    LLRTI_TRY(check_shape(c, "q", q, LLRT_ROWS_TOKEN, q->n_head, q->width));
+    LLRTI_TRY(check_shape(c, "k", input(c, 1), LLRT_ROWS_TOKEN, q->n_head, q->width));
+    LLRTI_TRY(check_shape(c, "v", v, LLRT_ROWS_TOKEN, v->n_head, v->width));
+    LLRTI_TRY(check_row_width(c, "a", input(c, 3), LLRT_ROWS_TOKEN, v->n_head));
+    LLRTI_TRY(check_row_width(c, "beta", input(c, 4), LLRT_ROWS_TOKEN, v->n_head));
+    LLRTI_TRY(check_row_width(c, "its output", output(c), LLRT_ROWS_TOKEN, v->row_width));
+    if (v->n_head % q->n_head)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%u heads of v, expected a multiple of q's %u",
+                       v->n_head, q->n_head);
+    LLRTI_TRY(check_table(c, 0, false, 1, v->n_head));
+    LLRTI_TRY(check_table(c, 1, false, 1, v->n_head));
+    return check_state(c, c->op->u.scan.state, (uint64_t)v->row_width * q->width);
+}
+
+static llrt_status check_scan(const checker *c)
+{
+    const llrti_cpu_value *const x = input(c, 0), *const b = input(c, 2);
+    const float low = c->op->u.scan.dt_min, high = c->op->u.scan.dt_max;
+    LLRTI_TRY(check_shape(c, "x", x, LLRT_ROWS_TOKEN, x->n_head, x->width));
+    LLRTI_TRY(check_row_width(c, "dt", input(c, 1), LLRT_ROWS_TOKEN, x->n_head));
+    LLRTI_TRY(check_shape(c, "B", b, LLRT_ROWS_TOKEN, b->n_head, b->width));
+    LLRTI_TRY(check_shape(c, "C", input(c, 3), LLRT_ROWS_TOKEN, b->n_head, b->width));
+    LLRTI_TRY(check_row_width(c, "its output", output(c), LLRT_ROWS_TOKEN, x->row_width));
+    if (x->n_head % b->n_head)
+        return fail_op(c, LLRT_ERR_ARGUMENT, "%u heads of x, expected a multiple of B's %u",
+                       x->n_head, b->n_head);
+    for (uint32_t i = 0; i < 3; i++) LLRTI_TRY(check_table(c, i, false, 1, x->n_head));
+    if (!(low <= high))
+        return fail_op(c, LLRT_ERR_ARGUMENT, "t from %g to %g, expected ascending bounds",
+                       (double)low, (double)high);
+    return check_state(c, c->op->u.scan.state, (uint64_t)x->row_width * b->width);
+}
+
 static llrt_status check_kind(checker *c)
 {
     switch (c->op->kind) {
+    case LLRT_OP_EXPERTS:
+        return check_experts(c);
+    case LLRT_OP_HEAD_LINEAR:
+        return check_head_linear(c);
+    case LLRT_OP_SHORT_CONV:
+        return check_conv(c);
+    case LLRT_OP_GATED_DELTA:
+        return check_delta(c);
+    case LLRT_OP_SSM_SCAN:
+        return check_scan(c);
     case LLRT_OP_EMBED:
         return check_embed(c);
     case LLRT_OP_POSITION:
@@ -421,6 +615,9 @@ static llrt_status check_inputs(const checker *c)
     if (c->op->kind == LLRT_OP_EMBED) low = high = 0;
     if (c->op->kind == LLRT_OP_ATTENTION) low = 2, high = 3; /* its slot says which */
     if (c->op->kind == LLRT_OP_CONCAT) high = (uint32_t)LLRTI_COUNT(c->op->in);
+    if (c->op->kind == LLRT_OP_EXPERTS) low = high = 2;
+    if (c->op->kind == LLRT_OP_SSM_SCAN) low = high = 4;
+    if (c->op->kind == LLRT_OP_GATED_DELTA) low = high = 5;
     if (c->op->n_in < low || c->op->n_in > high)
         return fail_op(c, LLRT_ERR_ARGUMENT, "%u inputs, expected %u to %u", c->op->n_in, low,
                        high);

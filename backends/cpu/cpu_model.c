@@ -91,10 +91,11 @@ static llrt_status check_counts(const llrt_host *host, const llrt_model_desc *de
                           desc->n_device, desc->device ? desc->device[0] : 0);
     if (desc->n_tensor > MAX_COUNT || desc->n_kv > MAX_COUNT || desc->n_program > 4096 ||
         (desc->n_tensor && !desc->tensor) || (desc->n_kv && !desc->kv) || !desc->n_program ||
-        !desc->program)
-        return llrti_fail(err, LLRT_ERR_ARGUMENT,
-                          "%u tensors, %u kv slots, %u programs: a list is absent or too long",
-                          desc->n_tensor, desc->n_kv, desc->n_program);
+        !desc->program || desc->n_state > MAX_COUNT || (desc->n_state && !desc->state))
+        return llrti_fail(
+            err, LLRT_ERR_ARGUMENT,
+            "%u tensors, %u kv slots, %u states, %u programs: a list is absent or too long",
+            desc->n_tensor, desc->n_kv, desc->n_state, desc->n_program);
     if (desc->precision > LLRT_PRECISION_PORTABLE || desc->weights > LLRT_WEIGHTS_MAPPED)
         return llrti_fail(err, LLRT_ERR_UNSUPPORTED, "precision %u, weight policy %u: unknown",
                           desc->precision, desc->weights);
@@ -110,6 +111,7 @@ static llrti_cpu_model *carve_model(carver *c, const llrt_model_desc *desc)
     llrti_cpu_weight *const weight = carve(c, desc->n_tensor, sizeof *weight);
     llrti_cpu_program *const program = carve(c, desc->n_program, sizeof *program);
     llrti_cpu_kv *const kv = carve(c, desc->n_kv, sizeof *kv);
+    llrti_cpu_state *const state = carve(c, desc->n_state, sizeof *state);
     size_t n_value = 0;
     for (uint32_t i = 0; i < desc->n_program; i++) n_value += desc->program[i].n_value;
     size_t *const place = carve(c, n_value, sizeof *place);
@@ -131,6 +133,7 @@ static llrti_cpu_model *carve_model(carver *c, const llrt_model_desc *desc)
         void *const rope = carve(c, n.n_rope, sizeof(llrti_cpu_rope));
         void *const number = carve(c, n.n_number, sizeof(float));
         void *const axis = carve(c, n.n_axis, 1);
+        void *const has_state = carve(c, desc->n_state, 1);
         if (!m) continue;
         program[i] = (llrti_cpu_program){.value = value,
                                          .op = op,
@@ -138,12 +141,14 @@ static llrti_cpu_model *carve_model(carver *c, const llrt_model_desc *desc)
                                          .output = output,
                                          .rope = rope,
                                          .number = number,
-                                         .axis = axis};
+                                         .axis = axis,
+                                         .has_state = has_state};
     }
     if (!m) return NULL;
     m->weight = weight;
     m->program = program;
     m->kv = kv;
+    m->state = state;
     m->place = place;
     return m;
 }
@@ -169,6 +174,8 @@ static llrt_status take_tensors(llrti_cpu_model *m, const llrt_model_desc *desc,
         w->type = t->type;
         w->k = t->dim[0];
         w->m = m_rows;
+        w->slice_m = t->n_dim > 1 ? t->dim[1] : 1;
+        w->n_slice = m_rows / w->slice_m;
     }
     return LLRT_OK;
 }
@@ -230,6 +237,37 @@ static llrt_status take_kv(llrti_cpu_model *m, const llrt_model_desc *desc, llrt
     return LLRT_OK;
 }
 
+static llrt_status take_states(llrti_cpu_model *m, const llrt_model_desc *desc, llrt_error *err)
+{
+    for (uint32_t i = 0; i < desc->n_state; i++) {
+        const size_t n = desc->state[i].n_float;
+        if (n == 0) return llrti_fail(err, LLRT_ERR_ARGUMENT, "state %u has no elements", i);
+        m->state[i] = (llrti_cpu_state){n, m->slot_floats};
+        if (n > SIZE_MAX / 8 - m->slot_floats)
+            return llrti_fail(err, LLRT_ERR_ARGUMENT, "state %u: the slot's size overflows", i);
+        m->slot_floats += (n + 15) & ~(size_t)15;
+    }
+    return LLRT_OK;
+}
+
+/* Format of a tensor's slices, and the bytes of all of them. */
+static llrt_status place_slices(llrti_cpu_weight *w, const llrti_linear_desc *desc,
+                                const llrti_gemm_kernels *gemm, size_t *bytes, llrt_error *err)
+{
+    llrti_linear_desc d = *desc;
+    d.m = w->slice_m;
+    LLRTI_TRY(llrti_linear_init(&w->linear, &d, gemm, err));
+    if (w->is_matrix)
+        return llrti_fail(err, LLRT_ERR_UNSUPPORTED,
+                          "tensor '%s' is used by EXPERTS or HEAD_LINEAR and whole as well",
+                          w->name);
+    w->slice_bytes = w->linear.is_mapped ? w->linear.row_bytes * w->linear.m : w->linear.bytes;
+    if (!llrti_mul_size(w->slice_bytes, (size_t)w->n_slice, bytes))
+        return llrti_fail(err, LLRT_ERR_ARGUMENT, "tensor '%s': its size overflows", w->name);
+    if (w->linear.is_mapped) *bytes = 0;
+    return LLRT_OK;
+}
+
 /* Formats of the weights that something uses, and their places in the block. */
 static llrt_status place_weights(llrti_cpu_model *m, const llrt_model_desc *desc, llrt_error *err)
 {
@@ -237,11 +275,14 @@ static llrt_status place_weights(llrti_cpu_model *m, const llrt_model_desc *desc
         llrti_cpu_weight *const w = &m->weight[i];
         llrti_linear_desc d = {w->type, w->k, w->m, desc->precision, desc->weights};
         llrt_status status = LLRT_OK;
-        if (w->is_matrix) {
-            status = llrti_linear_init(&w->linear, &d, &m->gemm, err);
+        if (w->is_matrix || w->is_sliced) {
+            size_t bytes = 0;
+            if (w->is_sliced)
+                status = place_slices(w, &d, &m->gemm, &bytes, err);
+            else if ((status = llrti_linear_init(&w->linear, &d, &m->gemm, err)) == LLRT_OK)
+                bytes = w->linear.bytes;
             w->matrix_offset = m->weight_bytes;
-            size_t bytes;
-            if (status == LLRT_OK && (!llrti_round_up_size(w->linear.bytes, 64, &bytes) ||
+            if (status == LLRT_OK && (!llrti_round_up_size(bytes, 64, &bytes) ||
                                       !llrti_add_size(m->weight_bytes, bytes, &m->weight_bytes)))
                 status =
                     llrti_fail(err, LLRT_ERR_ARGUMENT, "tensor '%s': its size overflows", w->name);
@@ -287,10 +328,12 @@ llrt_status llrti_cpu_model_compile(const llrt_host *host, const llrt_model_desc
     m->n_weight = desc->n_tensor;
     m->n_program = desc->n_program;
     m->n_kv = desc->n_kv;
+    m->n_state = desc->n_state;
     llrti_gemm_init(&m->gemm, isa);
     llrti_ops_init(&m->ops, isa);
     LLRTI_TRY_GOTO(status, take_tensors(m, desc, err));
     LLRTI_TRY_GOTO(status, take_kv(m, desc, err));
+    LLRTI_TRY_GOTO(status, take_states(m, desc, err));
     for (uint32_t i = 0; i < desc->n_program; i++) {
         LLRTI_TRY_GOTO(status, llrti_cpu_check_program(m, i, &desc->program[i], err));
         m->program[i].value_index = m->n_value;
@@ -314,7 +357,7 @@ llrt_status llrti_cpu_model_allocate(llrti_cpu_model *m, llrt_error *err)
     }
     for (uint32_t i = 0; i < m->n_weight; i++) {
         llrti_cpu_weight *const w = &m->weight[i];
-        if (w->is_matrix && !w->linear.is_mapped)
+        if ((w->is_matrix || w->is_sliced) && !w->linear.is_mapped)
             w->linear.data = (char *)m->weight_block + w->matrix_offset;
         if (w->is_vector) w->vector = (float *)(void *)((char *)m->weight_block + w->vector_offset);
     }
@@ -326,8 +369,28 @@ static void read_vector(const llrti_cpu_weight *w, uint64_t row_begin, uint64_t 
 {
     llrti_linear reader = w->reader;
     memcpy(&reader.data, &data, sizeof data); /* read only, whatever the member says */
-    for (uint64_t i = 0; i < n_row; i++)
+    for (uint64_t i = 0; i < n_row && !w->is_transposed; i++)
         llrti_linear_get_row(&reader, (size_t)i, w->vector + (row_begin + i) * w->k);
+    for (uint64_t i = 0; i < n_row && w->is_transposed; i++) {
+        float row[LLRTI_CPU_MAX_TRANSPOSED];
+        llrti_linear_get_row(&reader, (size_t)i, row);
+        for (size_t k = 0; k < w->k; k++) w->vector[k * w->m + row_begin + i] = row[k];
+    }
+}
+
+/* Rows of the file to the slices they belong to. */
+static void put_slices(const llrti_cpu_weight *w, uint64_t row_begin, uint64_t n_row,
+                       const void *data)
+{
+    const char *from = data;
+    llrti_linear slice = w->linear;
+    for (uint64_t row = row_begin, n; row < row_begin + n_row; row += n) {
+        const uint64_t index = row / w->slice_m, first = row % w->slice_m;
+        n = LLRTI_MIN(w->slice_m - first, row_begin + n_row - row);
+        slice.data = (char *)w->linear.data + index * w->slice_bytes;
+        llrti_linear_put(&slice, (size_t)first, (size_t)n, from);
+        from += n * w->linear.row_bytes;
+    }
 }
 
 static llrt_status check_tensor(const llrti_cpu_model *m, uint32_t tensor, const void *data,
@@ -354,11 +417,12 @@ llrt_status llrti_cpu_model_put(llrti_cpu_model *m, uint32_t tensor, uint64_t ro
             "tensor '%s': %llu rows from %llu, expected whole parts of %d of its %llu rows",
             w->name, (unsigned long long)n_row, (unsigned long long)row_begin, LLRT_WEIGHT_ROWS,
             (unsigned long long)w->m);
-    if (w->is_matrix && w->linear.is_mapped)
+    if ((w->is_matrix || w->is_sliced) && w->linear.is_mapped)
         return llrti_fail_field(err, LLRT_ERR_STATE, w->name, "tensor '%s' is to be mapped",
                                 w->name);
     const uint64_t saved = llrti_fpenv_enter();
     if (w->is_matrix) llrti_linear_put(&w->linear, (size_t)row_begin, (size_t)n_row, data);
+    if (w->is_sliced) put_slices(w, row_begin, n_row, data);
     if (w->is_vector) read_vector(w, row_begin, n_row, data);
     llrti_fpenv_leave(saved);
     atomic_fetch_add(&w->n_put, n_row);
@@ -371,10 +435,12 @@ llrt_status llrti_cpu_model_map(llrti_cpu_model *m, uint32_t tensor, const void 
     LLRTI_TRY(check_tensor(m, tensor, data, err));
     llrti_cpu_weight *const w = &m->weight[tensor];
     const uint64_t saved = llrti_fpenv_enter();
-    if (w->is_matrix && w->linear.is_mapped)
+    if ((w->is_matrix || w->is_sliced) && w->linear.is_mapped)
         memcpy(&w->linear.data, &data, sizeof data);
     else if (w->is_matrix)
         llrti_linear_put(&w->linear, 0, (size_t)w->m, data);
+    else if (w->is_sliced)
+        put_slices(w, 0, w->m, data);
     if (w->is_vector) read_vector(w, 0, w->m, data);
     llrti_fpenv_leave(saved);
     atomic_fetch_add(&w->n_put, w->m);
@@ -386,7 +452,7 @@ llrt_status llrti_cpu_model_finish(llrti_cpu_model *m, llrt_error *err)
     for (uint32_t i = 0; i < m->n_weight; i++) {
         llrti_cpu_weight *const w = &m->weight[i];
         const uint64_t n_put = atomic_load(&w->n_put);
-        if ((w->is_matrix || w->is_vector) && n_put != w->m)
+        if ((w->is_matrix || w->is_sliced || w->is_vector) && n_put != w->m)
             return llrti_fail_field(err, LLRT_ERR_STATE, w->name,
                                     "tensor '%s': %llu rows were given, expected %llu", w->name,
                                     (unsigned long long)n_put, (unsigned long long)w->m);

@@ -6,6 +6,9 @@
  * A tensor that a linear, HEAD or EMBED names is kept as a llrti_linear (once, also when several do). One that a norm, a
  * bias or POSITION names is kept as float32. Others are taken in and dropped.
  *
+ * A tensor of EXPERTS or HEAD_LINEAR is kept as one matrix per slice of its third dimension, all of one format, one
+ * after the other; each begins with a group of its own, so a slice is multiplied like any other matrix.
+ *
  * Compiling checks everything a program says, so that execution needs no checks, and groups linears of the same
  * input: the first one, the leader, runs for up to LLRTI_LINEAR_MAX_WEIGHT of them.
  */
@@ -20,12 +23,21 @@
 #include "linear.h"
 #include "ops.h"
 
+enum {
+    LLRTI_CPU_MAX_TRANSPOSED = 64, /* row length of a weight that is kept transposed */
+    LLRTI_CPU_MAX_USED = 64        /* experts of a row */
+};
+
 typedef struct llrti_cpu_weight {
     const char *name;
     llrt_type type;
-    uint64_t k, m; /* row length, rows with all further dimensions counted through */
-    bool is_matrix, is_vector;
-    llrti_linear linear;                 /* is_matrix */
+    uint64_t k, m;             /* row length, rows with all further dimensions counted through */
+    uint64_t n_slice, slice_m; /* matrices of a third dimension, rows of each */
+    bool is_matrix, is_vector, is_sliced;
+    bool is_linear, is_product;          /* of LINEAR or HEAD; of those, EXPERTS or HEAD_LINEAR */
+    bool is_transposed;                  /* is_vector: kept as (k, m), a lane owns a row */
+    llrti_linear linear;                 /* is_matrix, or of each slice when is_sliced */
+    size_t slice_bytes;                  /* is_sliced: from one to the next */
     llrti_linear reader;                 /* is_vector: reads rows of the file's format */
     float *vector;                       /* is_vector: (m, k) */
     size_t matrix_offset, vector_offset; /* in the WEIGHTS block */
@@ -80,6 +92,8 @@ typedef struct llrti_cpu_program {
     int64_t pos_low, pos_high; /* positions must be in [low, high) */
     uint32_t d_embed;          /* row width of the EMBED output */
     size_t value_index;        /* of its first value among all programs' */
+    uint8_t *has_state;        /* (n_state): 1 for those that an operator carries on */
+    bool is_recurrent;         /* any of them */
 } llrti_cpu_program;
 
 /* Where one attention layer's tiles lie in a page. */
@@ -91,20 +105,27 @@ typedef struct llrti_cpu_kv {
         v_scale; /* offsets in a tile; k is at 0. With V in K, v and v_scale are empty */
 } llrti_cpu_kv;
 
+/* Where one operator's state lies in a slot: floats. */
+typedef struct llrti_cpu_state {
+    size_t n_float, offset;
+} llrti_cpu_state;
+
 typedef struct llrti_cpu_model {
     const llrt_host *host;
     size_t host_bytes, weight_bytes;
     void *weight_block;
     llrti_gemm_kernels gemm;
     llrti_ops ops;
-    uint32_t n_weight, n_program, n_kv;
+    uint32_t n_weight, n_program, n_kv, n_state;
     uint32_t kv_kind;                       /* LLRTI_KV_F32 ... */
     size_t page_bytes[LLRT_KV_GROUP_COUNT]; /* 0: no slots */
-    size_t n_value;                         /* of all programs */
+    size_t slot_floats; /* of a state slot: every state begins on a multiple of 16 */
+    size_t n_value;     /* of all programs */
     bool is_finished;
     llrti_cpu_weight *weight;
     llrti_cpu_program *program;
     llrti_cpu_kv *kv;
+    llrti_cpu_state *state;
     size_t *place; /* (n_value): room for plan to work in */
 } llrti_cpu_model;
 
@@ -118,6 +139,12 @@ llrt_status llrti_cpu_model_map(llrti_cpu_model *model, uint32_t tensor, const v
                                 llrt_error *err);
 llrt_status llrti_cpu_model_finish(llrti_cpu_model *model, llrt_error *err);
 void llrti_cpu_model_free(llrti_cpu_model *model);
+
+/* First row of slice i of a sliced weight, in the layout of w->linear. */
+static inline const void *llrti_cpu_model_slice(const llrti_cpu_weight *w, size_t i)
+{
+    return (const char *)w->linear.data + i * w->slice_bytes;
+}
 
 /* Bytes of an element-wise tile part, without scales. */
 static inline size_t llrti_cpu_kv_element(uint32_t kv_kind)

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "cpu_experts.h"
 #include "cpu_fpenv.h"
+#include "cpu_recurrent.h"
 #include "error.h"
 #include "select.h"
 
@@ -104,11 +106,14 @@ llrti_cpu_attention_area llrti_cpu_runtime_area(const llrti_cpu_runtime *rt, uin
 
 /* Largest packed input, number of rotation sets and their width, largest vocabulary. */
 static bool measure_program(const llrti_cpu_model *m, const llrti_cpu_program *p,
-                            const llrt_runtime_limits *limits, size_t *packed, size_t *n_rope,
-                            size_t *max_rot, size_t *n_vocab)
+                            const llrt_runtime_limits *limits, size_t *packed, size_t *area,
+                            size_t *n_rope, size_t *max_rot, size_t *n_vocab)
 {
     for (uint32_t i = 0; i < p->n_op; i++) {
         const llrti_cpu_op *const op = &p->op[i];
+        if (!llrti_cpu_experts_measure(m, p, &op->op, limits, packed, area) ||
+            !llrti_cpu_recurrent_measure(p, &op->op, limits, area))
+            return false;
         if (op->n_group == 0) continue;
         const llrti_linear *const w = &m->weight[op->op.weight[0]].linear;
         const size_t n_row =
@@ -134,7 +139,7 @@ static bool append(size_t *total, size_t n, size_t size, size_t *at)
 
 /* Tables of the HOST block: the struct, then these. */
 typedef struct host_layout {
-    size_t value_offset, row, seq_block, bytes;
+    size_t value_offset, row, seq_block, slot_use, bytes;
 } host_layout;
 
 static bool measure_host(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -145,20 +150,22 @@ static bool measure_host(const llrti_cpu_model *m, const llrt_runtime_limits *li
     return append(&h->bytes, 1, sizeof(llrti_cpu_runtime), &at) &&
            append(&h->bytes, m->n_value, sizeof(size_t), &h->value_offset) &&
            append(&h->bytes, limits->n_row, sizeof(llrti_cpu_row), &h->row) &&
-           append(&h->bytes, (size_t)limits->n_seq + 1, sizeof(uint32_t), &h->seq_block);
+           append(&h->bytes, (size_t)limits->n_seq + 1, sizeof(uint32_t), &h->seq_block) &&
+           append(&h->bytes, limits->n_state, 1, &h->slot_use);
 }
 
 static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
                     llrti_cpu_layout *l)
 {
     const size_t n_worker = m->host->n_worker;
-    size_t packed = 0, n_rope = 0, max_rot = 0, n_vocab = 0;
+    size_t packed = 0, area = 0, n_rope = 0, max_rot = 0, n_vocab = 0;
     for (uint32_t i = 0; i < m->n_kv; i++) {
         l->k_dim = LLRTI_MAX(l->k_dim, (m->kv[i].desc.k_dim + 15) & ~15u);
         l->v_dim = LLRTI_MAX(l->v_dim, (m->kv[i].desc.v_dim + 15) & ~15u);
     }
     for (uint32_t i = 0; i < m->n_program; i++)
-        if (!measure_program(m, &m->program[i], limits, &packed, &n_rope, &max_rot, &n_vocab))
+        if (!measure_program(m, &m->program[i], limits, &packed, &area, &n_rope, &max_rot,
+                             &n_vocab))
             return false;
     l->linear_bytes = llrti_linear_scratch_bytes();
     l->rope_floats = max_rot * limits->n_row;
@@ -178,6 +185,8 @@ static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
         !append(&total, n_worker, l->attention_bytes, &l->attention) ||
         !append(&total, l->n_slot + l->n_acc, l->slot_floats * sizeof(float), &l->slot) ||
         !append(&total, n_worker, l->select_bytes, &l->select) ||
+        !append(&total, 1, area, &l->area) ||
+        !llrti_mul_size(m->slot_floats * sizeof(float), limits->n_state, &l->state_bytes) ||
         !llrti_round_up_size(total, 64, &l->scratch_bytes))
         return false;
 
@@ -331,6 +340,7 @@ llrt_status llrti_cpu_runtime_create(llrti_cpu_model *m, const llrt_runtime_limi
     rt->value_offset = (size_t *)(void *)((char *)rt + h.value_offset);
     rt->row = (llrti_cpu_row *)(void *)((char *)rt + h.row);
     rt->seq_block = (uint32_t *)(void *)((char *)rt + h.seq_block);
+    rt->slot_use = (uint8_t *)rt + h.slot_use;
     rt->model = m;
     rt->limits = *limits;
     rt->host = *host;
@@ -360,6 +370,14 @@ llrt_status llrti_cpu_runtime_create(llrti_cpu_model *m, const llrt_runtime_limi
             goto fail;
         }
     }
+    if (layout->state_bytes) {
+        rt->state =
+            host->alloc(host->ctx, layout->state_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_STATE);
+        if (!rt->state) {
+            status = llrti_fail_nomem(err, "the slots of recurrent states", layout->state_bytes);
+            goto fail;
+        }
+    }
     *out = rt;
     return LLRT_OK;
 fail:
@@ -371,6 +389,9 @@ void llrti_cpu_runtime_free(llrti_cpu_runtime *rt)
 {
     if (!rt) return;
     const llrt_host *const host = rt->model->host;
+    if (rt->state)
+        host->free(host->ctx, rt->state, rt->layout.state_bytes, LLRTI_BULK_ALIGN,
+                   LLRT_MEMORY_STATE);
     if (rt->kv)
         host->free(host->ctx, rt->kv, rt->layout.kv_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_KV);
     if (rt->scratch)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A runtime of the CPU backend: one HOST block of tables, one SCRATCH block for a step's values and working areas, one
- * KV block with the pages. All are sized by llrti_cpu_runtime_measure from compiled model and limits, which plan
+ * KV block with the pages, one STATE block with the slots of recurrent states. All are sized by llrti_cpu_runtime_measure from compiled model and limits, which plan
  * calls as well. A step allocates nothing.
  *
  * Values share scratch by liveness: a value's place is free again after its last reader. Areas per worker are
@@ -25,10 +25,11 @@ typedef struct llrti_cpu_attention_area {
 
 /* Sizes and places; offsets count from the SCRATCH block's start. */
 typedef struct llrti_cpu_layout {
-    size_t host_bytes, scratch_bytes, kv_bytes;
+    size_t host_bytes, scratch_bytes, kv_bytes, state_bytes;
     size_t group[LLRT_KV_GROUP_COUNT]; /* offsets of each group's pages in the KV block */
     size_t value_bytes;                /* values lie at the front */
     size_t packed, linear, rope, attention, slot, select;
+    size_t area;            /* of the operator that runs: experts, scans */
     size_t linear_bytes;    /* per worker */
     size_t attention_bytes; /* per worker */
     size_t slot_floats;     /* of one stored tile result: out, max, sum of MAX_QUERY queries */
@@ -47,6 +48,8 @@ typedef struct llrti_cpu_runtime {
     llrt_host host; /* the model's, with parallel_for that sets the floating-point environment */
     char *scratch;
     char *kv;
+    float *state;         /* (limits.n_state, model->slot_floats) */
+    uint8_t *slot_use;    /* (limits.n_state): work of a step's check */
     size_t *value_offset; /* (n_value of all programs) */
     llrti_cpu_row *row;   /* (limits.n_row) */
     uint32_t *seq_block;  /* (limits.n_seq + 1): running sum of attention blocks */

@@ -13,8 +13,10 @@
 
 #include "compiler.h"
 #include "cpu_attention.h"
+#include "cpu_experts.h"
 #include "cpu_fpenv.h"
 #include "cpu_math.h"
+#include "cpu_recurrent.h"
 #include "error.h"
 #include "select.h"
 
@@ -157,6 +159,7 @@ static llrt_status check_step(llrti_cpu_runtime *rt, const llrt_step_desc *step,
     if (row != step->n_row)
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "the sequences have %u rows, the step %u", row,
                           step->n_row);
+    LLRTI_TRY(llrti_cpu_recurrent_check(rt, step, p, err));
     LLRTI_TRY(check_tokens(rt, step, p, err));
     LLRTI_TRY(check_token_types(step, p, err));
     for (uint32_t i = 0; i < step->n_out; i++)
@@ -461,6 +464,21 @@ static void run_op(llrti_cpu_runtime *rt, const llrti_cpu_op *op)
     case LLRT_OP_ATTENTION:
         llrti_cpu_attention_run(rt, op);
         break;
+    case LLRT_OP_EXPERTS:
+        llrti_cpu_experts_run(rt, &op->op);
+        break;
+    case LLRT_OP_HEAD_LINEAR:
+        llrti_cpu_experts_run_heads(rt, &op->op);
+        break;
+    case LLRT_OP_SHORT_CONV:
+        llrti_cpu_recurrent_conv(rt, &op->op);
+        break;
+    case LLRT_OP_GATED_DELTA:
+        llrti_cpu_recurrent_delta(rt, &op->op);
+        break;
+    case LLRT_OP_SSM_SCAN:
+        llrti_cpu_recurrent_scan(rt, &op->op);
+        break;
     case LLRT_OP_GLU:
     case LLRT_OP_ACTIVATE:
     case LLRT_OP_SOFT_CAP:
@@ -518,6 +536,7 @@ static void run_step(llrti_cpu_runtime *rt)
     for (uint32_t set = 0; set < p->n_rope; set++)
         llrti_cpu_runtime_split(rt, rt->step->n_row, 1, (size_t)p->rope[set].n_rot * 8, fill_table,
                                 &set);
+    llrti_cpu_recurrent_keep(rt);
     for (uint32_t i = 0; i < p->n_op; i++) {
         if (llrti_cpu_runtime_poll(rt)) return;
         run_op(rt, &p->op[i]);
