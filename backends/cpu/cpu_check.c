@@ -210,17 +210,14 @@ static llrt_status check_concat(checker *c)
     return LLRT_OK;
 }
 
-/* One for every head, or one for all; then their matrix may have a row per head. */
+/* A vector for all heads, or one after the other for each. */
 static llrt_status check_norm_weight(const checker *c, uint32_t i)
 {
     const uint64_t width = output(c)->width, n_head = output(c)->n_head;
     llrti_cpu_weight *w;
     LLRTI_TRY(find_weight(c, i, true, &w));
     if (!w) return LLRT_OK;
-    const bool is_shared = w->k == width && w->m == 1;
-    const bool is_per_head =
-        (w->k == width && w->m == n_head) || (w->k == width * n_head && w->m == 1);
-    if (!is_shared && !is_per_head)
+    if (w->m != 1 || (w->k != width && w->k != width * n_head))
         return fail_op(c, LLRT_ERR_ARGUMENT,
                        "tensor '%s' is %llu x %llu, expected %llu elements, or as many for each of "
                        "%llu heads",

@@ -25,7 +25,7 @@
 
 #include "isa.h"
 
-/* ---- Norms: n_row contiguous rows of n ------------------------------------------------------ */
+/* ---- Norms: n_row contiguous rows of n. Heads with weights of their own are one call each ----- */
 
 /*
  * s = sum16 with lane = fma(x[i], x[i], lane); inv = 1 / sqrt(s / n + eps);
@@ -41,7 +41,7 @@ typedef void llrti_rms_norm_fn(size_t n_row, size_t n, const float *x, const flo
 typedef void llrti_layer_norm_fn(size_t n_row, size_t n, const float *x, const float *w,
                                  const float *bias, float eps, float *y);
 
-/* ---- Element by element: n values ----------------------------------------------------------- */
+/* ---- Element by element: n values. POSITION and TOKEN_TYPE add rows of their tables with `add` - */
 
 typedef void llrti_unary_fn(size_t n, const float *x, float *y);                  /* y = f(x) */
 typedef void llrti_binary_fn(size_t n, const float *a, const float *b, float *y); /* y = f(a, b) */

@@ -253,10 +253,7 @@ static void test_norms(void **state)
                                            x, LLRT_NONE, y);
             op->u.norm.eps = 1e-5f;
             op->u.norm.weight_offset = is_layer ? 0 : 0.5f;
-            /* in the file's rows of a head's width, or in one */
-            if (has_w)
-                add_tensor(o, op, 0, k % 2 ? LLRT_TYPE_F16 : LLRT_TYPE_F32, k % 3 ? n * n_w : n,
-                           k % 3 ? 1 : n_w, 1);
+            if (has_w) add_tensor(o, op, 0, k % 2 ? LLRT_TYPE_F16 : LLRT_TYPE_F32, n * n_w, 1, 1);
             if (has_b) add_tensor(o, op, 1, k % 2 ? LLRT_TYPE_F32 : LLRT_TYPE_BF16, n * n_b, 1, 0);
             run_one(o, LLRT_TYPE_F32, N_ROW);
             for (size_t row = 0; row < N_ROW * 2; row++) {
