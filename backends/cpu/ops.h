@@ -162,9 +162,17 @@ typedef void llrti_attention_merge_fn(size_t v_dim, float max, float sum, const 
 /* y[i] = fma(c, x[i], y[i]) */
 typedef void llrti_axpy_fn(size_t n, float c, const float *x, float *y);
 
-/* y[j] = starting at +0, fma(x[i], w[i][j], y[j]) for ascending i; w (k, n), row i at w + i * stride */
-typedef void llrti_vecmat_fn(size_t k, size_t n, const float *x, const float *w, size_t stride,
-                             float *y);
+/*
+ * For each of n_row rows: y[j] = starting at +0, fma(x[i], w[i][j], y[j]) for ascending i; w (k, n). Rows of each are
+ * `..._stride` floats apart. What lies between the rows of w may be read, up to the end of its last row.
+ */
+typedef struct llrti_rowmat_args {
+    size_t n_row, k, n;
+    const float *x, *w;
+    float *y;
+    size_t x_stride, w_stride, y_stride;
+} llrti_rowmat_args;
+typedef void llrti_rowmat_fn(const llrti_rowmat_args *args);
 
 /* ---- Recurrent operators: tokens of one sequence in order, a lane owns a channel or column --- */
 
@@ -251,7 +259,7 @@ typedef struct llrti_ops {
     llrti_attention_tile_fn *attention_tile[LLRTI_KV_COUNT];
     llrti_attention_merge_fn *attention_merge;
     llrti_axpy_fn *axpy;
-    llrti_vecmat_fn *vecmat;
+    llrti_rowmat_fn *rowmat;
     llrti_delta_decay_fn *delta_decay;
     llrti_scan_decay_fn *scan_decay;
     llrti_conv_fn *conv;

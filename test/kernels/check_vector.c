@@ -2,6 +2,8 @@
 /*
  * The kernels of vector.def against ref: lengths around the 16 lanes and the four vectors side by side, unaligned rows.
  */
+#include <stdio.h>
+
 #include "checkkern.h"
 #include "ops.h"
 
@@ -47,52 +49,70 @@ static void check_axpy(check_run *run, const void *ctx)
         }
 }
 
-typedef struct vecmat_bench {
-    llrti_vecmat_fn *run;
-    size_t k, n;
-    float *x, *w, *y;
-} vecmat_bench;
+typedef struct rowmat_bench {
+    llrti_rowmat_fn *run;
+    llrti_rowmat_args a;
+} rowmat_bench;
 
-static void call_vecmat(void *ctx)
+static void call_rowmat(void *ctx)
 {
-    const vecmat_bench *const b = ctx;
-    b->run(b->k, b->n, b->x, b->w, b->n, b->y);
+    const rowmat_bench *const b = ctx;
+    b->run(&b->a);
 }
 
-static void check_vecmat(check_run *run, const void *ctx)
+/* Rows are apart by different strides; what lies between those of y must stay. */
+static void check_rowmat_shape(check_run *run, llrti_rowmat_fn *kernel, const size_t shape[3],
+                               int pattern)
 {
-    static const size_t bench_shape[][2] = {{4096, 16}, {16, 4096}, {4096, 8}};
-    llrti_vecmat_fn *const kernel = *(llrti_vecmat_fn *const *)ctx;
-    const size_t n_shape = run->is_bench ? 3 : N_LENGTH;
-    for (size_t i = 0; i < n_shape; i++)
-        for (int pattern = 0; pattern < (run->is_bench ? 1 : CHECK_N_FILL); pattern++) {
-            const size_t n = run->is_bench ? bench_shape[i][1] : lengths[i];
-            const size_t k = run->is_bench ? bench_shape[i][0] : lengths[(i * 5 + 3) % N_LENGTH];
-            const size_t stride = run->is_bench ? n : n + i % 3, skew = check_random(run) % 16 * 4;
-            const size_t n_w = (k - 1) * stride + n;
-            float *const x = check_alloc(run, k * sizeof *x, skew);
-            float *const w = check_alloc(run, n_w * sizeof *x, (skew + 20) % 64);
-            float *const expected = check_alloc(run, n * sizeof *x, 0);
-            float *const found = check_alloc(run, n * sizeof *x, (skew + 28) % 64);
-            check_fill(run, pattern, x, k);
-            check_fill(run, CHECK_FILL_MIXED, w, n_w);
-            if (run->is_bench) {
-                vecmat_bench b = {kernel, k, n, x, w, found};
-                check_bench(run,
-                            i == 0   ? "4096x16"
-                            : i == 1 ? "16x4096"
-                                     : "4096x8",
-                            (double)(k * n), "multiply-adds", call_vecmat, &b);
-            } else {
-                llrtk_vecmat_f32_ref(k, n, x, w, stride, expected);
-                kernel(k, n, x, w, stride, found);
-                check_same(run, expected, found, n, "y");
+    const size_t n_row = shape[0], k = shape[1], n = shape[2], pad = check_random(run) % 3;
+    const size_t skew = check_random(run) % 16 * 4;
+    const size_t n_w = (k - 1) * (n + pad) + n, n_y = n_row * (n + 2);
+    float *const x = check_alloc(run, n_row * (k + 1) * sizeof *x, skew);
+    float *const w = check_alloc(run, n_w * sizeof *x, (skew + 20) % 64);
+    float *const expected = check_alloc(run, n_y * sizeof *x, 0);
+    float *const found = check_alloc(run, n_y * sizeof *x, (skew + 28) % 64);
+    check_fill(run, pattern, x, n_row * (k + 1));
+    check_fill(run, CHECK_FILL_MIXED, w, n_w);
+    for (size_t i = 0; i < n_y; i++) expected[i] = found[i] = -7;
+    rowmat_bench b = {kernel,
+                      {.n_row = n_row,
+                       .k = k,
+                       .n = n,
+                       .x = x,
+                       .w = w,
+                       .y = expected,
+                       .x_stride = k + 1,
+                       .w_stride = n + pad,
+                       .y_stride = n + 2}};
+    if (!run->is_bench) llrtk_rowmat_f32_ref(&b.a);
+    b.a.y = found;
+    if (run->is_bench) {
+        char name[48];
+        snprintf(name, sizeof name, "%zux%zux%zu", n_row, k, n);
+        check_bench(run, name, (double)(n_row * k * n), "multiply-adds", call_rowmat, &b);
+    } else {
+        kernel(&b.a);
+        check_same(run, expected, found, n_y, "y");
+    }
+    check_free(run, x);
+    check_free(run, w);
+    check_free(run, expected);
+    check_free(run, found);
+}
+
+static void check_rowmat(check_run *run, const void *ctx)
+{
+    static const size_t bench[][3] = {
+        {1, 4096, 16}, {1, 16, 4096}, {1, 4096, 8}, {64, 4096, 16}, {64, 16, 4096}};
+    llrti_rowmat_fn *const kernel = *(llrti_rowmat_fn *const *)ctx;
+    for (size_t i = 0; run->is_bench && i < sizeof bench / sizeof bench[0]; i++)
+        check_rowmat_shape(run, kernel, bench[i], CHECK_FILL_RANDOM);
+    for (size_t i = 0; !run->is_bench && i < N_LENGTH; i++)
+        for (size_t k = 0; k < N_LENGTH; k += 1 + i % 3)
+            for (int pattern = 0; pattern < CHECK_N_FILL; pattern++) {
+                const size_t shape[3] = {1 + (i + k) % 9, lengths[k], lengths[i]};
+                check_rowmat_shape(run, kernel, shape, pattern);
             }
-            check_free(run, x);
-            check_free(run, w);
-            check_free(run, expected);
-            check_free(run, found);
-        }
 }
 
 void check_vector(check_run *run)
