@@ -72,23 +72,25 @@ static llrt_status open_stage(run_model *run, uint32_t i, llrt_error *err)
                                   .n_tensor = s->stage->n_weight,
                                   .n_program = 1,
                                   .n_kv = s->stage->n_kv,
+                                  .n_state = s->stage->n_state,
                                   .n_device = 1,
                                   .tensor = s->stage->tensor,
                                   .program = s->stage->program,
                                   .kv = s->stage->kv,
+                                  .state = s->stage->state,
                                   .device = &run->options.device[i],
                                   .kv_type = run->options.kv_type,
                                   .precision = run->options.precision,
                                   .weights = LLRT_WEIGHTS_REPACKED,
                                   .isa = run->options.isa};
     const uint32_t n_row = LLRTI_MIN(run->n_ctx, CHUNK_MAX);
-    const llrt_runtime_limits limits = {
-        .struct_size = sizeof limits,
-        .n_row = n_row,
-        .n_seq = 1,
-        .n_out = n_row,
-        .n_page = {(run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK,
-                   (run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK}};
+    llrt_runtime_limits limits = {.struct_size = sizeof limits,
+                                  .n_row = n_row,
+                                  .n_seq = 1,
+                                  .n_out = n_row,
+                                  .n_state = s->stage->n_state ? 2 : 0};
+    for (uint32_t k = 0; k < s->stage->n_kv; k++)
+        limits.n_page[s->stage->kv[k].group] = (run->n_ctx + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK;
     LLRTI_TRY(backend->model_create(&run->host, &desc, &s->model, err));
     for (uint32_t w = 0; w < s->stage->n_weight; w++) LLRTI_TRY(load_weight(run, s, w, err));
     LLRTI_TRY(backend->model_finish(s->model, err));
@@ -149,8 +151,18 @@ static void free_values(run_model *run, float **values)
     }
 }
 
-static llrt_status run_chunk(run_model *run, const int32_t *token, uint32_t begin, uint32_t n,
-                             float *logits, llrt_error *err)
+uint32_t run_model_width(const run_model *run)
+{
+    const llrti_model *const m = run->model;
+    return m->logits != LLRT_NONE ? m->n_vocab : m->d_model;
+}
+
+/*
+ * Windows give up no pages here: what a backend does with tables that end before the window is the
+ * business of other tests. The state of a sequence goes to and fro between two slots.
+ */
+static llrt_status run_chunk(run_model *run, const run_text *text, uint32_t begin, uint32_t n,
+                             float *out, llrt_error *err)
 {
     const llrt_backend *const backend = run->options.backend;
     uint32_t page[CHUNK_MAX], row[CHUNK_MAX];
@@ -163,8 +175,8 @@ static llrt_status run_chunk(run_model *run, const int32_t *token, uint32_t begi
                                .pos_begin = (int32_t)begin,
                                .n_page = n_page,
                                .page = {page, page},
-                               .state_in = LLRT_NONE,
-                               .state_out = LLRT_NONE};
+                               .state_in = begin && run->model->n_state ? run->state : LLRT_NONE,
+                               .state_out = run->model->n_state ? !run->state : LLRT_NONE};
     float *value[2][RUN_STAGE_MAX] = {{0}};
     llrt_status status = LLRT_OK;
     for (uint32_t i = 0; i < run->options.n_stage; i++) {
@@ -176,14 +188,20 @@ static llrt_status run_chunk(run_model *run, const int32_t *token, uint32_t begi
                                      .n_row = n,
                                      .n_seq = 1,
                                      .n_out = is_last ? n : 0,
-                                     .token = token + begin,
+                                     .token = text->token + begin,
+                                     .token_type = text->type ? text->type + begin : NULL,
                                      .seq = &seq,
                                      .out_row = row,
                                      .input = input};
         LLRTI_TRY_GOTO(status, backend->step_submit(s->runtime, &step, err));
         LLRTI_TRY_GOTO(status, backend->step_wait(s->runtime, err));
         if (is_last) {
-            status = backend->value_read(s->runtime, s->stage->logits, 0, n, logits, err);
+            const bool has_logits = s->stage->logits != LLRT_NONE;
+            const uint32_t value_index = text->wants_score ? s->stage->score
+                                         : has_logits      ? s->stage->logits
+                                                           : s->stage->hidden;
+            status = backend->value_read(s->runtime, value_index, 0, n, out, err);
+            run->state = !run->state;
             goto fail;
         }
         free_values(run, value[(i + 1) % 2]);
@@ -195,13 +213,20 @@ fail:
     return status;
 }
 
+llrt_status run_model_run(run_model *run, const run_text *text, uint32_t chunk, float *out,
+                          llrt_error *err)
+{
+    const size_t width = text->wants_score ? run->model->n_label : run_model_width(run);
+    for (uint32_t begin = 0; begin < text->n_tok; begin += chunk)
+        LLRTI_TRY(run_chunk(run, text, begin, LLRTI_MIN(chunk, text->n_tok - begin),
+                            out + begin * width, err));
+    return LLRT_OK;
+}
+
 llrt_status run_model_logits(run_model *run, const int32_t *token, uint32_t n_tok, uint32_t chunk,
                              float *logits, llrt_error *err)
 {
-    for (uint32_t begin = 0; begin < n_tok; begin += chunk)
-        LLRTI_TRY(run_chunk(run, token, begin, LLRTI_MIN(chunk, n_tok - begin),
-                            logits + (size_t)begin * run->model->n_vocab, err));
-    return LLRT_OK;
+    return run_model_run(run, &(run_text){.token = token, .n_tok = n_tok}, chunk, logits, err);
 }
 
 void run_model_close(run_model *run)

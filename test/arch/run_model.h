@@ -44,16 +44,30 @@ typedef struct run_model {
     llrti_model *model;
     llrti_stage *stages;
     uint32_t n_ctx;
+    uint32_t state; /* slot that holds the state of the sequence at work */
     run_stage stage[RUN_STAGE_MAX];
 } run_model;
 
 /** On failure the struct is closed already. */
 llrt_status run_model_open(run_model *run, const run_options *options, llrt_error *err);
 
+typedef struct run_text {
+    const int32_t *token; /* (n_tok) */
+    const uint8_t *type;  /* (n_tok) or NULL */
+    uint32_t n_tok;
+    bool wants_score; /* of a cross-encoder, at every position */
+} run_text;
+
+/** Numbers that a position gives: logits, or hidden states of a model without them. */
+uint32_t run_model_width(const run_model *run);
+
 /**
- * Logits of all positions of a fresh sequence, computed in chunks of `chunk` tokens.
- * @param logits (n_tok, n_vocab)
+ * Logits (hidden states, scores) of all positions of a fresh sequence, computed in chunks of
+ * `chunk` tokens.
+ * @param out (n_tok, run_model_width or n_label)
  */
+llrt_status run_model_run(run_model *run, const run_text *text, uint32_t chunk, float *out,
+                          llrt_error *err);
 llrt_status run_model_logits(run_model *run, const int32_t *token, uint32_t n_tok, uint32_t chunk,
                              float *logits, llrt_error *err);
 

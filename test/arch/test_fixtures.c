@@ -71,10 +71,12 @@ static int forget_places(void **state)
 
 /* What a model has to give: sequences, and for each the logits of every position. */
 typedef struct expectation {
-    uint32_t n_sequence, n_vocab;
+    uint32_t n_sequence, n_vocab; /* or the width of hidden states */
     struct {
         uint32_t n_tok;
         int32_t token[512];
+        bool has_type;
+        uint8_t type[512];
         float *logits; /* (n_tok, n_vocab) */
         float *
             bits; /* the same as the first run gave them: all others must give these bits; NULL before it */
@@ -96,6 +98,15 @@ static void read_tokens(const llrti_json *list, expectation *e, uint32_t i)
     e->sequence[i].n_tok = list->n;
     for (uint32_t k = 0; k < list->n; k++)
         e->sequence[i].token[k] = (int32_t)llrti_json_int(llrti_json_at(list, k), -1);
+}
+
+static void read_types(const llrti_json *list, expectation *e, uint32_t i)
+{
+    if (!list) return;
+    assert_int_equal(list->n, e->sequence[i].n_tok);
+    e->sequence[i].has_type = true;
+    for (uint32_t k = 0; k < list->n; k++)
+        e->sequence[i].type[k] = (uint8_t)llrti_json_int(llrti_json_at(list, k), 0);
 }
 
 static llrti_json_doc *parse_file(llrti_mem *mem, const char *path)
@@ -134,14 +145,16 @@ static bool read_json_reference(const char *path, uint32_t n_vocab, expectation 
     llrti_json_doc *const doc = parse_file(&mem, path);
     if (!doc) return false;
     const llrti_json *const root = llrti_json_root(doc);
-    const llrti_json *const sequences = llrti_json_get(root, "sequences"), *const logits =
-                                                                               llrti_json_get(
-                                                                                   root, "logits");
+    const llrti_json *const sequences = llrti_json_get(root, "sequences");
+    const llrti_json *const types = llrti_json_get(root, "token_types");
+    const llrti_json *logits = llrti_json_get(root, "logits");
+    if (!logits) logits = llrti_json_get(root, "hidden");
     assert_true(sequences && logits && sequences->n == logits->n && sequences->n <= 8);
     e->n_sequence = sequences->n;
     e->n_vocab = n_vocab;
     for (uint32_t i = 0; i < sequences->n; i++) {
         read_tokens(llrti_json_at(sequences, i), e, i);
+        read_types(types ? llrti_json_at(types, i) : NULL, e, i);
         const size_t n = (size_t)e->sequence[i].n_tok * n_vocab;
         e->sequence[i].logits = malloc(n * sizeof(float));
         assert_non_null(e->sequence[i].logits);
@@ -195,13 +208,16 @@ static void forget_bits(expectation *e)
 static void check_run(run_model *run, expectation *e, uint32_t chunk, bound limit, const char *what)
 {
     llrt_error err = LLRT_ERROR_INIT;
-    assert_int_equal(run->model->n_vocab, e->n_vocab);
+    assert_int_equal(run_model_width(run), e->n_vocab);
     double worst_share = 0;
     for (uint32_t i = 0; i < e->n_sequence; i++) {
         const uint32_t n = e->sequence[i].n_tok;
         float *const logits = malloc((size_t)n * e->n_vocab * sizeof(float));
         assert_non_null(logits);
-        if (run_model_logits(run, e->sequence[i].token, n, chunk, logits, &err) < 0)
+        const run_text text = {.token = e->sequence[i].token,
+                               .type = e->sequence[i].has_type ? e->sequence[i].type : NULL,
+                               .n_tok = n};
+        if (run_model_run(run, &text, chunk, logits, &err) < 0)
             fail_msg("%s, sequence %u: %s", what, i, err.text);
         double largest;
         const double worst = compare(e, i, logits, &largest);
@@ -235,7 +251,8 @@ static bool check_place(const char *path, const place *p, expectation *e, uint32
     if (status < 0) fail_msg("%s on %s: %s", path, p->name, err.text);
     char what[80];
     const char *const slash = strrchr(path, '/');
-    for (uint32_t chunk = 512; chunk; chunk = chunk == 512 ? 1 : 0) {
+    /* An encoder's text is computed in one step. */
+    for (uint32_t chunk = 512; chunk; chunk = chunk == 512 && !run.model->is_bidirectional) {
         snprintf(what, sizeof what, "%.30s %s, %u stage%s, chunk %u", slash ? slash + 1 : path,
                  p->name, n_stage, n_stage > 1 ? "s" : "", chunk);
         check_run(&run, e, chunk, limit, what);
@@ -256,7 +273,8 @@ static void check_everywhere(const char *path, expectation *e, bound limit)
     assert_true(n_run > 0);
 }
 
-static uint32_t vocabulary_of(const char *path)
+/* Logits of a position; for a model without them, elements of its hidden states. */
+static uint32_t width_of(const char *path)
 {
     llrti_mem mem;
     llrti_mem_init(&mem, NULL);
@@ -267,7 +285,7 @@ static uint32_t vocabulary_of(const char *path)
     if (llrti_model_file_open(&mem, path, &options, &file, &err) < 0 ||
         llrti_model_create(&mem, file, 0, &model, &err) < 0)
         fail_msg("%s: %s", path, err.text);
-    const uint32_t n = model->n_vocab;
+    const uint32_t n = model->logits != LLRT_NONE ? model->n_vocab : model->d_model;
     llrti_model_free(model);
     llrti_model_file_close(file);
     assert_int_equal(mem.total_live, 0);
@@ -282,7 +300,7 @@ static void check_fixture(const char *name)
     if (!data) skip();
     snprintf(path, sizeof path, "%s/numeric/architectures/%s", data, name);
     snprintf(reference, sizeof reference, "%s/reference.json", path);
-    assert_true(read_json_reference(reference, vocabulary_of(path), &e));
+    assert_true(read_json_reference(reference, width_of(path), &e));
     check_everywhere(path, &e, (bound){.relative = 1e-5});
     free_expectation(&e);
 }
