@@ -7,12 +7,14 @@
  */
 #include "decoder.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "text.h"
 
 static const llrti_name common_name[LLRTI_DECODER_COUNT] = {
     [LLRTI_DECODER_EMBED] = {"token_embd", "embed_tokens"},
+    [LLRTI_DECODER_EMBED_NORM] = {"token_embd_norm", NULL},
     [LLRTI_DECODER_NORM] = {"output_norm", "norm"},
     [LLRTI_DECODER_HEAD] = {"output", "/lm_head"},
     [LLRTI_DECODER_ATTN_NORM] = {"blk.#.attn_norm", "layers.#.input_layernorm"},
@@ -65,7 +67,14 @@ llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise
     return LLRT_ACT_SILU;
 }
 
-void llrti_decoder_refuse(llrti_builder *b)
+void llrti_decoder_refuse_unless(llrti_builder *b, const llrti_hparam *key, bool expected,
+                                 const char *what)
+{
+    if (llrti_hparams_bool_or(&b->hp, key, expected) != expected)
+        llrti_hparams_fail(&b->hp, LLRT_ERR_UNSUPPORTED, key, "%s", what);
+}
+
+static void refuse_options(llrti_builder *b, bool is_encoder)
 {
     static const llrti_hparam quantisation = {NULL, "quantization_config|compression_config", 0, 0};
     static const llrti_hparam method = {NULL, "quantization_config.quant_method", 0, 0};
@@ -85,19 +94,19 @@ void llrti_decoder_refuse(llrti_builder *b)
     if (llrti_hparams_u32_or(hp, &experts, 0) > 0)
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &experts,
                            "a mixture of experts is not supported for this architecture");
-    llrti_decoder_refuse_unless(
-        b, &causal, true, "attention that is not causal is not supported for this architecture");
+    if (llrti_hparams_bool_or(hp, &causal, !is_encoder) == is_encoder)
+        llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &causal,
+                           "attention that is %s is not supported for this architecture",
+                           is_encoder ? "causal" : "not causal");
     llrti_decoder_refuse_unless(b, &cross, false, "cross attention is not supported");
     if (llrti_hparams_f64_or(hp, &clamp, 0) != 0)
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &clamp,
                            "clamped queries and keys are not supported");
 }
 
-void llrti_decoder_refuse_unless(llrti_builder *b, const llrti_hparam *key, bool expected,
-                                 const char *what)
+void llrti_decoder_refuse(llrti_builder *b)
 {
-    if (llrti_hparams_bool_or(&b->hp, key, expected) != expected)
-        llrti_hparams_fail(&b->hp, LLRT_ERR_UNSUPPORTED, key, "%s", what);
+    refuse_options(b, false);
 }
 
 /* What is contradictory between the sizes. */
@@ -168,7 +177,8 @@ void llrti_decoder_read_as(llrti_builder *b, llrti_decoder *d,
     d->is_layer_norm = defaults->is_layer_norm;
     if (d->is_layer_norm) d->norm_bias = LLRTI_BIAS_REQUIRED;
     d->has_attn_norm = d->has_mlp_norm = d->has_gate = true;
-    llrti_decoder_refuse(b);
+    refuse_options(b, defaults->is_encoder);
+    if (defaults->is_encoder) d->mask = LLRT_MASK_FULL;
     read_sizes(b, d, defaults);
     if (!llrti_build_ok(b)) return;
     d->act = llrti_decoder_activation(b, defaults->act ? defaults->act : "silu");
@@ -221,7 +231,7 @@ void llrti_decoder_set_window(llrti_builder *b, llrti_decoder *d, uint32_t windo
     for (uint32_t i = 0; i < d->n_layer; i++) d->window[i] = window;
 }
 
-void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d)
+static void read_layer_types(llrti_builder *b, llrti_decoder *d, uint32_t window)
 {
     if (!llrti_build_ok(b) || !llrti_hparams_has(&b->hp, &layer_types)) return;
     const uint32_t n = llrti_hparams_n_element(&b->hp, &layer_types);
@@ -231,7 +241,6 @@ void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d)
                            (unsigned)d->n_layer);
         return;
     }
-    const uint32_t window = llrti_decoder_window(b);
     for (uint32_t i = 0; i < n && llrti_build_ok(b); i++) {
         const llrti_string type = llrti_hparams_string_at(&b->hp, &layer_types, i);
         char quoted[LLRTI_TEXT_QUOTE_SIZE];
@@ -251,6 +260,11 @@ void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d)
     }
 }
 
+void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d)
+{
+    read_layer_types(b, d, llrti_decoder_window(b));
+}
+
 void llrti_decoder_read_pattern(llrti_builder *b, llrti_decoder *d, uint32_t window,
                                 uint32_t otherwise)
 {
@@ -259,7 +273,23 @@ void llrti_decoder_read_pattern(llrti_builder *b, llrti_decoder *d, uint32_t win
     const uint32_t every = llrti_hparams_u32_or(&b->hp, &pattern, otherwise);
     if (!llrti_build_ok(b)) return;
     for (uint32_t i = 0; i < d->n_layer; i++) d->window[i] = (i + 1) % every ? window : 0;
-    llrti_decoder_read_layer_types(b, d);
+    read_layer_types(b, d, window);
+}
+
+float *llrti_decoder_alibi(llrti_builder *b, uint32_t n_head)
+{
+    if (!llrti_build_ok(b)) return NULL;
+    float *const slope = llrti_arena_alloc(b->arena, n_head * sizeof *slope, 16);
+    if (!slope) {
+        b->hp.status = llrti_fail_nomem(b->hp.err, "slopes", n_head * sizeof *slope);
+        return NULL;
+    }
+    uint32_t power = 1;
+    while (power <= n_head / 2) power *= 2;
+    for (uint32_t i = 0; i < n_head; i++)
+        slope[i] = (float)(i < power ? pow(2.0, -8.0 * (i + 1) / power)
+                                     : pow(2.0, -4.0 * (2 * (i - power) + 1) / power));
+    return slope;
 }
 
 static uint32_t bind_bias(llrti_builder *b, const llrti_name *name, llrti_bias bias, uint32_t n)
@@ -279,14 +309,28 @@ static uint32_t project(llrti_builder *b, const llrti_decoder *d, uint32_t x,
                               width);
 }
 
+/*
+ * The part's norm of x, with weights of `width` elements. Some of the oldest checkpoints call weight
+ * and bias of their layer norms gamma and beta.
+ */
 static uint32_t normalise(llrti_builder *b, const llrti_decoder *d, uint32_t x,
                           llrti_decoder_part part, uint32_t width)
 {
     const llrti_name *const name = &d->name[part];
-    const uint32_t weight = llrti_build_vector(b, name, ".weight", width, 0);
+    const llrti_weight_flags flags = d->is_qk_norm_own ? LLRTI_WEIGHT_FLAT : 0;
+    const bool is_old = d->is_layer_norm && !b->hp.is_gguf && llrti_build_has(b, name, ".gamma");
+    const uint32_t weight =
+        llrti_build_vector(b, name, is_old ? ".gamma" : ".weight", width, flags);
     if (!d->is_layer_norm) return llrti_build_rms_norm(b, x, weight, d->norm_eps, d->norm_offset);
-    return llrti_build_layer_norm(b, x, weight, bind_bias(b, name, d->norm_bias, width),
-                                  d->norm_eps);
+    const uint32_t bias = is_old ? llrti_build_vector(b, name, ".beta", width, 0)
+                                 : bind_bias(b, name, d->norm_bias, width);
+    return llrti_build_layer_norm(b, x, weight, bias, d->norm_eps);
+}
+
+uint32_t llrti_decoder_norm(llrti_builder *b, const llrti_decoder *d, uint32_t x,
+                            llrti_decoder_part part)
+{
+    return normalise(b, d, x, part, d->d_model);
 }
 
 /*
@@ -346,7 +390,9 @@ static uint32_t attend(llrti_builder *b, const llrti_decoder *d, uint32_t in)
     if (!llrti_build_ok(b)) return LLRT_NONE;
     const llrti_attention how = {.scale = d->attention_scale,
                                  .soft_cap = d->attention_soft_cap,
-                                 .window = d->window[b->layer]};
+                                 .window = d->window[b->layer],
+                                 .mask = d->mask,
+                                 .slope = d->slope};
     if (d->qkv == LLRTI_QKV_SEPARATE) {
         qkv[0] = project_heads(b, d, in, LLRTI_DECODER_Q, LLRTI_DECODER_Q_NORM, d->n_head);
         qkv[1] = project_heads(b, d, in, LLRTI_DECODER_K, LLRTI_DECODER_K_NORM, d->n_kv_head);
@@ -357,7 +403,7 @@ static uint32_t attend(llrti_builder *b, const llrti_decoder *d, uint32_t in)
     for (int i = 0; i < 2; i++) {
         if (d->has_qk_norm && !d->is_qk_norm_row)
             qkv[i] = normalise(b, d, qkv[i], i ? LLRTI_DECODER_K_NORM : LLRTI_DECODER_Q_NORM,
-                               d->head_dim);
+                               d->is_qk_norm_own ? llrti_build_width(b, qkv[i]) : d->head_dim);
         const uint8_t kind = d->layer_rope[b->layer];
         if (kind != LLRTI_LAYER_ROPE_NONE)
             qkv[i] = llrti_build_rope(b, qkv[i],
@@ -404,7 +450,8 @@ static uint32_t after_mlp(llrti_builder *b, const llrti_decoder *d, uint32_t y)
 
 uint32_t llrti_decoder_attention(llrti_builder *b, const llrti_decoder *d, uint32_t x)
 {
-    if (d->has_attn_norm) x = normalise(b, d, x, LLRTI_DECODER_ATTN_NORM, d->d_model);
+    if (d->has_attn_norm && !(d->lacks_first_norm && b->layer == 0))
+        x = normalise(b, d, x, LLRTI_DECODER_ATTN_NORM, d->d_model);
     return after_attention(b, d, attend(b, d, x));
 }
 
@@ -424,12 +471,22 @@ static uint32_t parallel_layer(llrti_builder *b, const llrti_decoder *d, uint32_
     return llrti_build_add(b, x, both);
 }
 
+static uint32_t sum_normed_layer(llrti_builder *b, const llrti_decoder *d, uint32_t x)
+{
+    x = llrti_build_add(b, x, attend(b, d, x));
+    x = normalise(b, d, x, LLRTI_DECODER_ATTN_POST_NORM, d->d_model);
+    x = llrti_build_add(b, x, feed(b, d, x));
+    return normalise(b, d, x, LLRTI_DECODER_MLP_POST_NORM, d->d_model);
+}
+
 uint32_t llrti_decoder_layers(llrti_builder *b, const llrti_decoder *d, uint32_t x)
 {
     for (uint32_t i = 0; i < d->n_layer && llrti_build_ok(b); i++) {
         llrti_build_layer(b, i);
         if (d->is_parallel) {
             x = parallel_layer(b, d, x);
+        } else if (d->is_sum_normed) {
+            x = sum_normed_layer(b, d, x);
         } else {
             x = llrti_build_add(b, x, llrti_decoder_attention(b, d, x));
             x = llrti_build_add(b, x, llrti_decoder_mlp(b, d, x));
@@ -453,7 +510,7 @@ uint32_t llrti_decoder_embed(llrti_builder *b, const llrti_decoder *d)
     const uint32_t out =
         llrti_build_embed(b, weight, d->embed_scale == 0.0f ? 1.0f : d->embed_scale);
     b->model->n_vocab = llrti_build_rows_of(b, weight);
-    return out;
+    return d->has_embed_norm ? llrti_decoder_norm(b, d, out, LLRTI_DECODER_EMBED_NORM) : out;
 }
 
 /* The head's name: its own, or the embedding's when the file ties the two. */

@@ -21,6 +21,7 @@ typedef enum llrti_bias {
 /** The decoder's tensors, by what they do. */
 typedef enum llrti_decoder_part {
     LLRTI_DECODER_EMBED,
+    LLRTI_DECODER_EMBED_NORM,
     LLRTI_DECODER_NORM, /* before the head */
     LLRTI_DECODER_HEAD,
     LLRTI_DECODER_ATTN_NORM,
@@ -63,6 +64,10 @@ typedef struct llrti_decoder {
     llrti_bias norm_bias;
     float norm_eps, norm_offset; /* norm_offset is added to the weights of rms norms */
     bool has_attn_norm, has_attn_post_norm, has_mlp_norm, has_mlp_post_norm;
+    bool lacks_first_norm; /* layer 0 has no norm before its attention */
+    bool has_embed_norm;   /* the embedding is normalised */
+    /* Norms are of sums, as in the first transformers: x = norm(x + attention(x)), mlp alike. */
+    bool is_sum_normed;
     /*
      * Both halves of a layer see its input: x + attention(norm x) + mlp(norm x). Without
      * has_mlp_norm they share the norm.
@@ -72,7 +77,10 @@ typedef struct llrti_decoder {
     llrti_qkv qkv;
     llrti_bias qkv_bias, out_bias;
     bool has_qk_norm;    /* q and k are normalised before the rotation: each head, or */
-    bool is_qk_norm_row; /* all heads of a token together */
+    bool is_qk_norm_row; /* all heads of a token together, or */
+    bool is_qk_norm_own; /* each head, by weights of its own */
+    llrt_mask mask;
+    const float *slope; /* (n_head) ALiBi; NULL: none */
     llrti_rope rope, local_rope;
     uint8_t *layer_rope; /* (n_layer) llrti_layer_rope; in the arena */
     uint32_t *window;    /* (n_layer) window of each layer's attention, 0: none; in the arena */
@@ -100,6 +108,7 @@ typedef struct llrti_decoder_defaults {
     double rope_base; /* 0: 10000 */
     double rope_part; /* rotated part of a head; 0: all */
     bool has_no_rope;
+    bool is_encoder; /* attention sees the whole text */
     bool is_layer_norm;
     double norm_eps;    /* config.json; 0: 1e-6 */
     const char *act;    /* NULL: silu */
@@ -144,7 +153,10 @@ void llrti_decoder_emit(llrti_builder *b, const llrti_decoder *d);
  */
 uint32_t llrti_decoder_attention(llrti_builder *b, const llrti_decoder *d, uint32_t x);
 uint32_t llrti_decoder_mlp(llrti_builder *b, const llrti_decoder *d, uint32_t x);
-/** Token embedding; sets model->n_vocab. */
+/** The part's norm of x, d_model wide. */
+uint32_t llrti_decoder_norm(llrti_builder *b, const llrti_decoder *d, uint32_t x,
+                            llrti_decoder_part part);
+/** Token embedding, normalised if has_embed_norm; sets model->n_vocab. */
 uint32_t llrti_decoder_embed(llrti_builder *b, const llrti_decoder *d);
 /** All layers; returns the residual stream after the last. */
 uint32_t llrti_decoder_layers(llrti_builder *b, const llrti_decoder *d, uint32_t x);
@@ -152,6 +164,12 @@ uint32_t llrti_decoder_layers(llrti_builder *b, const llrti_decoder *d, uint32_t
  * Gathers the wanted rows, normalises and multiplies with the head (or the embedding when tied).
  */
 void llrti_decoder_finish(llrti_builder *b, const llrti_decoder *d, uint32_t x);
+
+/**
+ * Slopes of ALiBi (Press et al. 2022, with the paper's rule for numbers of heads that are no power
+ * of two), in the arena.
+ */
+float *llrti_decoder_alibi(llrti_builder *b, uint32_t n_head);
 
 /** The activation config.json names; a failure when it is unknown. */
 llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise);

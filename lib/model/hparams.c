@@ -17,7 +17,7 @@
 
 const llrti_hparam llrti_hparam_table[LLRTI_HP_COUNT] = {
     [LLRTI_HP_N_LAYER] = {"block_count", "num_hidden_layers|n_layer|n_layers|num_layers", 1, 4096},
-    [LLRTI_HP_D_MODEL] = {"embedding_length", "hidden_size|n_embd|d_model", 1, 1 << 20},
+    [LLRTI_HP_D_MODEL] = {"embedding_length", "hidden_size|n_embd|d_model|n_embed", 1, 1 << 20},
     [LLRTI_HP_D_FF] = {"feed_forward_length", "intermediate_size|n_inner|ffn_hidden_size|ffn_dim",
                        1, 1 << 24},
     [LLRTI_HP_N_HEAD] = {"attention.head_count", "num_attention_heads|n_head|n_heads", 1, 1 << 14},
@@ -26,8 +26,8 @@ const llrti_hparam llrti_hparam_table[LLRTI_HP_COUNT] = {
     [LLRTI_HP_HEAD_DIM] = {"attention.key_length", "head_dim", 1, 1 << 14},
     [LLRTI_HP_V_DIM] = {"attention.value_length", NULL, 1, 1 << 14},
     [LLRTI_HP_N_CTX] = {"context_length",
-                        "max_position_embeddings|n_positions|n_ctx|max_sequence_length", 1,
-                        1 << 30},
+                        "max_position_embeddings|n_positions|n_ctx|max_sequence_length|seq_length",
+                        1, 1 << 30},
     [LLRTI_HP_N_VOCAB] = {"vocab_size", "vocab_size", 1, 1 << 24},
     [LLRTI_HP_RMS_EPS] = {"attention.layer_norm_rms_epsilon", "rms_norm_eps", 0, 0.1},
     [LLRTI_HP_NORM_EPS] = {"attention.layer_norm_epsilon",
@@ -39,7 +39,9 @@ const llrti_hparam llrti_hparam_table[LLRTI_HP_COUNT] = {
     [LLRTI_HP_MLP_BIAS] = {NULL, "mlp_bias", 0, 0},
     [LLRTI_HP_ROPE_BASE] =
         {"rope.freq_base",
-         "rope_parameters.rope_theta|rope_theta|rope_scaling.rope_theta|rotary_emb_base", 1, 1e15},
+         "rope_parameters.rope_theta|rope_theta|rope_scaling.rope_theta|rotary_emb_base|"
+         "global_rope_theta",
+         1, 1e15},
     [LLRTI_HP_N_ROT] = {"rope.dimension_count", "rotary_dim", 1, 1 << 14},
     [LLRTI_HP_PARTIAL_ROTARY] =
         {NULL, "rope_parameters.partial_rotary_factor|partial_rotary_factor|rotary_pct", 0, 1},
