@@ -42,7 +42,8 @@
     X("gpt_neox", false, true, gptneox, ", ") \
     X("gptj",    false, true, gptj,    ", ")  \
     X("opt",     false, true, opt,     ", ")  \
-    X("stablelm", true, true, stablelm, ", ")
+    X("stablelm", true, true, stablelm, ", ") \
+    X("bloom",   true,  true, bloom,   ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
