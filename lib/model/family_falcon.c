@@ -5,8 +5,12 @@
  * group, and a norm for either half; the older one has one kv head (7B), or as many as query heads
  * and halves one after the other (1B). GGUF files hold all of q, then k, then v.
  */
+#include <math.h>
+#include <string.h>
+
 #include "decoder.h"
 #include "families.h"
+#include "half.h"
 
 static const llrti_hparam is_new = {NULL, "new_decoder_architecture", 0, 0};
 static const llrti_hparam multi_query = {NULL, "multi_query", 0, 0};
@@ -14,6 +18,22 @@ static const llrti_hparam parallel = {NULL, "parallel_attn", 0, 0};
 static const llrti_hparam n_norm = {NULL, "num_ln_in_parallel_attn", 1, 2};
 static const llrti_hparam has_bias = {NULL, "bias", 0, 0};
 static const llrti_hparam alibi = {NULL, "alibi", 0, 0};
+
+/*
+ * Positions by ALiBi in place of rotation. Scores are scaled with what ALiBi adds to them, and the
+ * training code rounded the slopes to BF16.
+ */
+static void read_alibi(llrti_builder *b, llrti_decoder *d)
+{
+    if (!llrti_hparams_bool_or(&b->hp, &alibi, false)) return;
+    float *const slope = llrti_decoder_alibi(b, d->n_head);
+    if (!slope) return;
+    for (uint32_t i = 0; i < d->n_head; i++)
+        slope[i] =
+            (float)(llrti_bf16_to_float(llrti_float_to_bf16(slope[i])) / sqrt((double)d->head_dim));
+    d->slope = slope;
+    memset(d->layer_rope, LLRTI_LAYER_ROPE_NONE, d->n_layer);
+}
 
 static void arrange_gguf(llrti_builder *b, llrti_decoder *d)
 {
@@ -70,9 +90,9 @@ void llrti_family_falcon(llrti_builder *b)
     llrti_decoder d;
     b->hf_prefix = "transformer.";
     llrti_decoder_read_as(b, &d, &defaults);
-    llrti_decoder_refuse_unless(b, &alibi, false, "ALiBi is not supported for this architecture");
     if (!llrti_build_ok(b)) return;
     llrti_decoder_rename(&d, names);
+    read_alibi(b, &d);
     d.is_tied = true;
     d.has_gate = false;
     if (b->hp.is_gguf)
