@@ -19,10 +19,9 @@ static void read_common(llrti_builder *b, llrti_decoder *d)
                                                     .norm_eps = 1e-5};
     b->hf_prefix = "model.";
     llrti_decoder_read_as(b, d, &defaults);
-    if (llrti_hparams_bool_or(&b->hp, &qk_norm, false) ||
-        (b->hp.is_gguf && llrti_build_has(b, &q_norm, ".weight")))
-        llrti_build_fail(b, LLRT_ERR_UNSUPPORTED, "use_qk_norm",
-                         "'use_qk_norm': normalised queries and keys are not supported here");
+    d->has_qk_norm = d->is_qk_norm_own = b->hp.is_gguf
+                                             ? llrti_build_has(b, &q_norm, ".weight")
+                                             : llrti_hparams_bool_or(&b->hp, &qk_norm, false);
     d->norm_bias = LLRTI_BIAS_NONE;
     d->is_parallel = d->is_tied = true;
     d->has_mlp_norm = false;
