@@ -10,6 +10,7 @@
 
 #include "builder.h"
 #include "families.h"
+#include "pooling.h"
 #include "text.h"
 
 #define N_CTX_DEFAULT 8192
@@ -236,6 +237,7 @@ static llrt_status build(storage *s, const llrti_model_file *file,
     choose_context(&b, n_ctx);
     choose_taps(&b, options);
     if (llrti_build_ok(&b)) family->build(&b);
+    llrti_pooling_read(&b);
     check_result(&b, n_ctx);
     if (llrti_build_ok(&b)) {
         count_unused(&b, &s->model);
