@@ -43,7 +43,10 @@
     X("gptj",    false, true, gptj,    ", ")  \
     X("opt",     false, true, opt,     ", ")  \
     X("stablelm", true, true, stablelm, ", ") \
-    X("bloom",   true,  true, bloom,   ", ")
+    X("bloom",   true,  true, bloom,   ", ")  \
+    X("bert",    true,  true, bert,    ", ")  \
+    X("roberta", false, true, roberta, ", ")  \
+    X("xlm-roberta", false, true, roberta, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */

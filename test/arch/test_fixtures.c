@@ -323,6 +323,8 @@ FIXTURE(phi3)
 FIXTURE(olmo2)
 FIXTURE(starcoder2)
 FIXTURE(falcon_mq)
+FIXTURE(bert)
+FIXTURE(xlmroberta)
 
 /*
  * The llama fixture as a GGUF: the same logits; with F16 weights up to 2^-11 for each of ten
@@ -433,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_gemma2),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_phi3),       cmocka_unit_test(test_olmo2),
         cmocka_unit_test(test_starcoder2), cmocka_unit_test(test_falcon_mq),
+        cmocka_unit_test(test_bert),       cmocka_unit_test(test_xlmroberta),
         cmocka_unit_test(test_llama_gguf), cmocka_unit_test(test_stories),
         cmocka_unit_test(test_demo),
     };
