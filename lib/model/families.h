@@ -46,7 +46,9 @@
     X("bloom",   true,  true, bloom,   ", ")  \
     X("bert",    true,  true, bert,    ", ")  \
     X("roberta", false, true, roberta, ", ")  \
-    X("xlm-roberta", false, true, roberta, ", ")
+    X("xlm-roberta", false, true, roberta, ", ") \
+    X("modernbert", false, true, modernbert, ", ") \
+    X("modern-bert", true, false, modernbert, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */

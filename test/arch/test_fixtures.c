@@ -324,6 +324,7 @@ FIXTURE(olmo2)
 FIXTURE(starcoder2)
 FIXTURE(falcon_mq)
 FIXTURE(bert)
+FIXTURE(modernbert)
 FIXTURE(xlmroberta)
 
 /*
@@ -435,9 +436,9 @@ int main(void)
         cmocka_unit_test(test_gemma2),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_phi3),       cmocka_unit_test(test_olmo2),
         cmocka_unit_test(test_starcoder2), cmocka_unit_test(test_falcon_mq),
-        cmocka_unit_test(test_bert),       cmocka_unit_test(test_xlmroberta),
-        cmocka_unit_test(test_llama_gguf), cmocka_unit_test(test_stories),
-        cmocka_unit_test(test_demo),
+        cmocka_unit_test(test_bert),       cmocka_unit_test(test_modernbert),
+        cmocka_unit_test(test_xlmroberta), cmocka_unit_test(test_llama_gguf),
+        cmocka_unit_test(test_stories),    cmocka_unit_test(test_demo),
     };
     return cmocka_run_group_tests_name("architectures", tests, find_places, forget_places);
 }
