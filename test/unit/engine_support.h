@@ -63,8 +63,13 @@ static inline void add_random_tensor(gguf_writer *w, uint64_t *seed, const char 
     free(data);
 }
 
-/* A Llama of 3 layers, 4 heads on 2, whose sizes are no multiples of anything; `seed` makes another model. */
-static inline void *tiny_model(uint64_t seed, size_t *n)
+typedef struct tiny_shape {
+    const char *architecture; /* "llama", or "gemma2": every second layer has no window */
+    uint32_t window;          /* 0: none */
+} tiny_shape;
+
+/* A model of 3 layers, 4 heads on 2, whose sizes are no multiples of anything; `seed` makes another model. */
+static inline void *tiny_model_of(const tiny_shape *shape, uint64_t seed, size_t *n)
 {
     enum { D = 28, HEAD = 4, KV = 2, HEAD_DIM = 6, FF = 37, LAYER = 3 };
     static const struct {
@@ -78,33 +83,51 @@ static inline void *tiny_model(uint64_t seed, size_t *n)
                  {"ffn_norm", D, 1},
                  {"ffn_gate", D, FF},
                  {"ffn_up", D, FF},
-                 {"ffn_down", FF, D}};
+                 {"ffn_down", FF, D},
+                 {"post_attention_norm", D, 1},
+                 {"post_ffw_norm", D, 1}};
+    const struct {
+        const char *key;
+        uint32_t value;
+    } number[] = {{"context_length", TINY_CTX},
+                  {"embedding_length", D},
+                  {"block_count", LAYER},
+                  {"feed_forward_length", FF},
+                  {"attention.head_count", HEAD},
+                  {"attention.head_count_kv", KV},
+                  {"attention.key_length", HEAD_DIM},
+                  {"attention.value_length", HEAD_DIM},
+                  {"rope.dimension_count", HEAD_DIM},
+                  {"vocab_size", TINY_VOCAB},
+                  {"attention.sliding_window", shape->window}};
+    const bool is_gemma = strcmp(shape->architecture, "gemma2") == 0;
     gguf_writer w;
-    char name[64];
+    char name[96];
     gw_init(&w);
-    gw_string(&w, "general.architecture", "llama");
+    gw_string(&w, "general.architecture", shape->architecture);
     gw_string(&w, "general.name", "tiny");
-    gw_u32(&w, "llama.context_length", TINY_CTX);
-    gw_u32(&w, "llama.embedding_length", D);
-    gw_u32(&w, "llama.block_count", LAYER);
-    gw_u32(&w, "llama.feed_forward_length", FF);
-    gw_u32(&w, "llama.attention.head_count", HEAD);
-    gw_u32(&w, "llama.attention.head_count_kv", KV);
-    gw_u32(&w, "llama.attention.key_length", HEAD_DIM);
-    gw_u32(&w, "llama.attention.value_length", HEAD_DIM);
-    gw_u32(&w, "llama.rope.dimension_count", HEAD_DIM);
-    gw_u32(&w, "llama.vocab_size", TINY_VOCAB);
-    gw_f32(&w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    for (size_t i = 0; i < sizeof number / sizeof number[0] - !shape->window; i++) {
+        snprintf(name, sizeof name, "%s.%s", shape->architecture, number[i].key);
+        gw_u32(&w, name, number[i].value);
+    }
+    snprintf(name, sizeof name, "%s.attention.layer_norm_rms_epsilon", shape->architecture);
+    gw_f32(&w, name, 1e-5f);
     add_random_tensor(&w, &seed, "token_embd.weight", D, TINY_VOCAB);
     add_random_tensor(&w, &seed, "output_norm.weight", D, 1);
-    add_random_tensor(&w, &seed, "output.weight", D, TINY_VOCAB);
+    if (!is_gemma) add_random_tensor(&w, &seed, "output.weight", D, TINY_VOCAB);
     for (int l = 0; l < LAYER; l++) {
-        for (size_t i = 0; i < sizeof layer / sizeof layer[0]; i++) {
+        for (size_t i = 0; i < sizeof layer / sizeof layer[0] - (is_gemma ? 0 : 2); i++) {
             snprintf(name, sizeof name, "blk.%d.%s.weight", l, layer[i].name);
             add_random_tensor(&w, &seed, name, layer[i].d0, layer[i].d1);
         }
     }
     return gw_finish(&w, n);
+}
+
+static inline void *tiny_model(uint64_t seed, size_t *n)
+{
+    const tiny_shape shape = {"llama", 0};
+    return tiny_model_of(&shape, seed, n);
 }
 
 typedef struct tiny_source {
@@ -116,6 +139,12 @@ typedef struct tiny_source {
 static inline void tiny_init(tiny_source *tiny, uint64_t seed)
 {
     tiny->blob.data = tiny_model(seed, &tiny->blob.size);
+    llrt_source_init_memory(&tiny->source, sizeof tiny->source, &tiny->blob);
+}
+
+static inline void tiny_init_of(tiny_source *tiny, const tiny_shape *shape, uint64_t seed)
+{
+    tiny->blob.data = tiny_model_of(shape, seed, &tiny->blob.size);
     llrt_source_init_memory(&tiny->source, sizeof tiny->source, &tiny->blob);
 }
 

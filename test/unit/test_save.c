@@ -10,39 +10,12 @@
 
 #include "engine_support.h"
 #include "hash.h"
+#include "memory_stream.h"
 
 #if !defined(_WIN32)
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
-
-typedef struct memory_stream {
-    uint8_t *data;
-    size_t n, capacity, at;
-    size_t fail_at; /* writing or reading beyond fails */
-} memory_stream;
-
-static llrt_status write_memory(void *ctx, const void *data, size_t n, llrt_error *err)
-{
-    memory_stream *const m = ctx;
-    if (m->fail_at && m->n + n > m->fail_at) return llrti_fail(err, LLRT_ERR_IO, "no space");
-    if (m->n + n > m->capacity) {
-        m->capacity = 2 * (m->n + n);
-        m->data = realloc(m->data, m->capacity);
-    }
-    memcpy(m->data + m->n, data, n);
-    m->n += n;
-    return LLRT_OK;
-}
-
-static llrt_status read_memory(void *ctx, void *data, size_t n, llrt_error *err)
-{
-    memory_stream *const m = ctx;
-    if (n > m->n - m->at) return llrti_fail(err, LLRT_ERR_FORMAT, "the data ends");
-    memcpy(data, m->data + m->at, n);
-    m->at += n;
-    return LLRT_OK;
-}
 
 typedef struct fixture {
     tiny_source tiny;
