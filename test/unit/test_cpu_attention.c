@@ -10,12 +10,14 @@
 #include <cmocka.h>
 
 #include "cpu_fixture.h"
+#include "cpu_hostile.h"
 #include "isa.h"
 
 #define EPS 0x1p-24 /* half a unit in the last place of 1 */
 
 enum { MAX_ROW = 210, MAX_HEAD = 80, N_PAGE = 9, N_TABLE = 4, N_COMPANY = 5 };
 
+static const uint32_t first_device[1] = {0};
 static const llrt_type kv_type[] = {LLRT_TYPE_F32, LLRT_TYPE_F16, LLRT_TYPE_BF16, LLRT_TYPE_Q8_0};
 
 typedef struct form {
@@ -29,6 +31,7 @@ typedef struct form {
 
 typedef struct attention {
     form f;
+    const llrt_backend *table; /* of another backend than the CPU's, or NULL */
     cpu_model m;
     uint32_t input[3], output[1];
     size_t width[4];   /* of a row of q, k, v and the output */
@@ -88,6 +91,8 @@ static attention *open_attention(const form *f, llrt_type type)
     m->desc = (llrt_model_desc){.struct_size = sizeof m->desc,
                                 .n_tensor = m->desc.n_tensor,
                                 .n_program = 1,
+                                .n_device = 1,
+                                .device = first_device,
                                 .n_kv = 1,
                                 .tensor = m->tensor_desc,
                                 .program = &m->program,
@@ -411,6 +416,30 @@ static void test_same_bits(void **state)
     }
 }
 
+static void test_same_bits_as_hostile(void **state)
+{
+    llrt_backend table;
+    void *const plug_in = cpu_hostile_open(&table);
+    if (!plug_in) {
+        print_message("skipped: LLRT_TEST_HOSTILE is not set\n");
+        skip();
+    }
+    for (size_t i = 0; i < LLRTI_COUNT(forms); i++)
+        for (size_t t = 0; t < LLRTI_COUNT(kv_type); t++) {
+            const form *const f = &forms[i];
+            attention *const a = open_attention(f, kv_type[t]);
+            attention *const b = open_attention(f, kv_type[t]);
+            b->table = &table;
+            run_attention(a, 2, f->chunk, N_COMPANY, NULL);
+            run_attention(b, 1, f->chunk, N_COMPANY, NULL);
+            if (memcmp(a->y, b->y, f->n_row * a->width[3] * sizeof(float)) != 0)
+                fail_msg("form %zu, KV type %zu: not the bits of the hostile backend", i, t);
+            close_attention(a);
+            close_attention(b);
+        }
+    dlclose(plug_in);
+}
+
 /* ---- Pages ---------------------------------------------------------------------------------- */
 
 /* Slots of both groups in turn, with heads of odd widths. */
@@ -601,6 +630,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equals_loops_in_double),
         cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_same_bits_as_hostile),
         cmocka_unit_test(test_pages_of_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Each operator alone, run as a program of one operator through the backend's table, against plain loops in
- * double. Bounds are computed from the data: eps times the magnitudes that were added and multiplied.
+ * double. Bounds are computed from the data: eps times the magnitudes that were added and multiplied. With LLRT_TEST_HOSTILE
+ * also on the hostile backend, which must give the same bits.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cpu_fixture.h"
+#include "cpu_hostile.h"
 
 #define EPS 0x1p-24 /* half a unit in the last place of 1 */
 
@@ -55,9 +57,10 @@ static void add_tensor(one_op *o, llrt_op *op, int slot, llrt_type type, uint64_
     op->weight[slot] = i;
 }
 
-/* Runs the program on N_ROW rows in steps of at most `chunk`; the last op's output is y. */
-static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
+/* Runs the program in steps of at most `chunk` rows, on the CPU or another backend. */
+static void run_on(one_op *o, const llrt_backend *table, llrt_type kv_type, uint32_t chunk)
 {
+    static const uint32_t device[1] = {0};
     cpu_model *const m = &o->m;
     llrt_error err = LLRT_ERROR_INIT;
     const uint32_t out = m->op[m->program.n_op - 1].out;
@@ -74,6 +77,8 @@ static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
     m->desc = (llrt_model_desc){.struct_size = sizeof m->desc,
                                 .n_tensor = m->desc.n_tensor,
                                 .n_program = 1,
+                                .n_device = 1,
+                                .device = device,
                                 .n_kv = m->desc.n_kv,
                                 .tensor = m->tensor_desc,
                                 .program = &m->program,
@@ -81,6 +86,7 @@ static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
                                 .kv_type = kv_type,
                                 .precision = LLRT_PRECISION_F32};
     cpu_host_open(&m->h, 2);
+    if (table) m->h.table = *table;
     if (m->h.table.model_create(&m->h.host, &m->desc, &m->model, &err) < 0)
         fail_msg("%s", err.text);
     cpu_model_fill(m, m->model);
@@ -121,6 +127,24 @@ static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
     m->h.table.runtime_free(m->runtime);
     m->h.table.model_free(m->model);
     cpu_host_close(&m->h);
+}
+
+/* Runs the program on N_ROW rows in steps of at most `chunk`; the last op's output is y. */
+static void run_one(one_op *o, llrt_type kv_type, uint32_t chunk)
+{
+    llrt_backend table;
+    void *const plug_in = cpu_hostile_open(&table);
+    run_on(o, NULL, kv_type, chunk);
+    if (!plug_in) return;
+    float *const y = o->y;
+    const llrt_op *const op = &o->m.op[o->m.program.n_op - 1];
+    const size_t width = (size_t)o->m.value[op->out].n_head * o->m.value[op->out].width;
+    o->y = NULL;
+    run_on(o, &table, kv_type, chunk);
+    if (memcmp(y, o->y, o->n_out * width * sizeof *y) != 0)
+        fail_msg("op of kind %u: not the bits of the hostile backend", op->kind);
+    free(y);
+    dlclose(plug_in);
 }
 
 static void close_one(one_op *o)
