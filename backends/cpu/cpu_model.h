@@ -101,8 +101,7 @@ typedef struct llrti_cpu_kv {
     llrt_kv_desc desc;
     size_t offset; /* of head 0's tile in a page of its group */
     size_t tile_bytes;
-    size_t k_scale, v,
-        v_scale; /* offsets in a tile; k is at 0. With V in K, v and v_scale are empty */
+    size_t k_scale, v, v_scale; /* offsets in a tile; k is at 0. V in K: v and v_scale are empty */
 } llrti_cpu_kv;
 
 /* Where one operator's state lies in a slot: floats. */
