@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "compiler.h"
+#include "cpu_adapters.h"
 #include "cpu_model.h"
 #include "cpu_pages.h"
 #include "cpu_recurrent.h"
 #include "cpu_runtime.h"
+#include "cpu_squares.h"
 #include "cpu_step.h"
 #include "error.h"
 #include "os.h"
@@ -72,6 +74,7 @@ static llrt_status plan(const llrt_host *host, const llrt_model_desc *desc,
         runtime_use->bytes[LLRT_MEMORY_SCRATCH] = layout.scratch_bytes;
         runtime_use->bytes[LLRT_MEMORY_KV] = layout.kv_bytes;
         runtime_use->bytes[LLRT_MEMORY_STATE] = layout.state_bytes;
+        runtime_use->bytes[LLRT_MEMORY_WEIGHTS] = layout.adapter_bytes;
     }
     llrti_cpu_model_free(model);
     return status;
@@ -172,6 +175,23 @@ static llrt_status state_write(void *runtime, uint32_t slot, const float *from, 
     return llrti_cpu_recurrent_write(runtime, slot, from, n, err);
 }
 
+static llrt_status adapter_put(void *runtime, uint32_t slot, const llrt_adapter_part *part,
+                               uint32_t n_part, llrt_error *err)
+{
+    return llrti_cpu_adapters_put(runtime, slot, part, n_part, err);
+}
+
+static llrt_status squares_read(void *runtime, uint32_t tensor, double *sum, uint64_t *count,
+                                llrt_error *err)
+{
+    return llrti_cpu_squares_read(runtime, tensor, sum, count, err);
+}
+
+static void squares_reset(void *runtime)
+{
+    llrti_cpu_squares_reset(runtime);
+}
+
 llrt_status llrti_cpu_backend_entry(uint32_t version, llrt_backend *table, llrt_error *err)
 {
     static const llrt_backend filled = {
@@ -196,6 +216,9 @@ llrt_status llrti_cpu_backend_entry(uint32_t version, llrt_backend *table, llrt_
         .page_write = page_write,
         .state_read = state_read,
         .state_write = state_write,
+        .adapter_put = adapter_put,
+        .squares_read = squares_read,
+        .squares_reset = squares_reset,
     };
     if (version != LLRT_BACKEND_VERSION || !table || table->struct_size < LLRT_BACKEND_V1_SIZE)
         return llrti_fail(err, LLRT_ERR_VERSION,

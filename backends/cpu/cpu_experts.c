@@ -18,6 +18,7 @@
 #include "compiler.h"
 #include "cpu_layout.h"
 #include "cpu_math.h"
+#include "cpu_squares.h"
 
 /* Pairs that a wave has room for at least, when there can be so many: a few rows are one wave. */
 #define MIN_WAVE 256
@@ -425,6 +426,25 @@ static void activate(llrti_cpu_runtime *rt, const void *arg, size_t begin, size_
     ops->glu[act](n, a, b, a);
 }
 
+/* What the matrices of a weight's experts are given in this wave: rows of x, or the hidden rows. */
+static void add_squares(const experts_job *job, uint32_t slot)
+{
+    const bool is_hidden = slot == 2;
+    for (size_t i = 0; i < job->n_active; i++) {
+        const active_expert *const a = &job->active[i];
+        const llrti_cpu_square_rows rows = {
+            .weight = job->op->weight[slot],
+            .slice = a->expert,
+            .n_slice = 1,
+            .n_row = a->n,
+            .stride = is_hidden ? job->l.d_ff : job->l.d_in,
+            .x = is_hidden ? job->gate + (a->begin - job->pair_begin) * job->l.d_ff : job->x,
+            .index = is_hidden ? NULL : job->row + a->begin,
+        };
+        if (rows.weight != LLRT_NONE) llrti_cpu_squares_add(job->rt, &rows);
+    }
+}
+
 static void run_wave(experts_job *job)
 {
     llrti_cpu_runtime *const rt = job->rt;
@@ -449,6 +469,7 @@ static void run_wave(experts_job *job)
     pack_wave(job, &down->linear, true);
     n_item = add_products(job, 0, 2, 5, job->out + job->pair_begin * job->l.d_out);
     run_products(rt, job->item, n_item);
+    for (uint32_t i = 0; rt->limits.with_squares && i < 3; i++) add_squares(job, i);
 }
 
 /* ---- The operators -------------------------------------------------------------------------- */
@@ -554,4 +575,5 @@ void llrti_cpu_experts_run_heads(llrti_cpu_runtime *rt, const llrt_op *op)
                                 .packed = rt->scratch + rt->layout.packed + i * job.packed_bytes,
                                 .n_row = n_row};
     if (!llrti_cpu_runtime_poll(rt)) run_products(rt, item, (uint32_t)n_head);
+    if (rt->limits.with_squares) llrti_cpu_squares_add_input(rt, op);
 }

@@ -308,6 +308,22 @@ static llrt_status place_weights(llrti_cpu_model *m, const llrt_model_desc *desc
     return LLRT_OK;
 }
 
+/* Places of what a runtime keeps per weight. The counts are bounded by the weights' own sizes. */
+static void place_extras(llrti_cpu_model *m)
+{
+    for (uint32_t i = 0; i < m->n_weight; i++) {
+        llrti_cpu_weight *const w = &m->weight[i];
+        const size_t n_slice = w->is_sliced ? (size_t)w->n_slice : 1;
+        w->adapter_at = m->adapter_floats;
+        w->square_at = m->n_square;
+        w->count_at = m->n_count;
+        if (w->is_linear) m->adapter_floats += (size_t)(w->k + w->m);
+        if (!w->is_product) continue;
+        m->n_square += n_slice * (size_t)w->k;
+        m->n_count += n_slice;
+    }
+}
+
 llrt_status llrti_cpu_model_compile(const llrt_host *host, const llrt_model_desc *desc,
                                     llrti_cpu_model **out, llrt_error *err)
 {
@@ -340,6 +356,7 @@ llrt_status llrti_cpu_model_compile(const llrt_host *host, const llrt_model_desc
         m->n_value += m->program[i].n_value;
     }
     LLRTI_TRY_GOTO(status, place_weights(m, desc, err));
+    place_extras(m);
     for (uint32_t i = 0; i < desc->n_program; i++) llrti_cpu_check_group(m, &m->program[i]);
     *out = m;
     return LLRT_OK;

@@ -34,10 +34,12 @@ typedef struct llrti_cpu_weight {
     uint64_t k, m;             /* row length, rows with all further dimensions counted through */
     uint64_t n_slice, slice_m; /* matrices of a third dimension, rows of each */
     bool is_matrix, is_vector, is_sliced;
-    bool is_linear, is_product;          /* of LINEAR or HEAD; of those, EXPERTS or HEAD_LINEAR */
-    bool is_transposed;                  /* is_vector: kept as (k, m), a lane owns a row */
-    llrti_linear linear;                 /* is_matrix, or of each slice when is_sliced */
-    size_t slice_bytes;                  /* is_sliced: from one to the next */
+    bool is_linear, is_product; /* of LINEAR or HEAD; of those, EXPERTS or HEAD_LINEAR */
+    bool is_transposed;         /* is_vector: kept as (k, m), a lane owns a row */
+    llrti_linear linear;        /* is_matrix, or of each slice when is_sliced */
+    size_t slice_bytes;         /* is_sliced: from one to the next */
+    size_t adapter_at; /* is_linear: elements of rank 1 before its own in an adapter slot */
+    size_t square_at, count_at;          /* is_product: sums of squares and counts before its own */
     llrti_linear reader;                 /* is_vector: reads rows of the file's format */
     float *vector;                       /* is_vector: (m, k) */
     size_t matrix_offset, vector_offset; /* in the WEIGHTS block */
@@ -118,8 +120,10 @@ typedef struct llrti_cpu_model {
     uint32_t n_weight, n_program, n_kv, n_state;
     uint32_t kv_kind;                       /* LLRTI_KV_F32 ... */
     size_t page_bytes[LLRT_KV_GROUP_COUNT]; /* 0: no slots */
-    size_t slot_floats; /* of a state slot: every state begins on a multiple of 16 */
-    size_t n_value;     /* of all programs */
+    size_t adapter_floats;    /* of a slot of rank 1: inputs and outputs of all linears */
+    size_t n_square, n_count; /* sums of squares, one per input of each matrix, and their counts */
+    size_t slot_floats;       /* of a state slot: every state begins on a multiple of 16 */
+    size_t n_value;           /* of all programs */
     bool is_finished;
     llrti_cpu_weight *weight;
     llrti_cpu_program *program;

@@ -11,9 +11,11 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "cpu_adapters.h"
 #include "cpu_experts.h"
 #include "cpu_fpenv.h"
 #include "cpu_recurrent.h"
+#include "cpu_squares.h"
 #include "error.h"
 #include "select.h"
 
@@ -112,7 +114,8 @@ static bool measure_program(const llrti_cpu_model *m, const llrti_cpu_program *p
     for (uint32_t i = 0; i < p->n_op; i++) {
         const llrti_cpu_op *const op = &p->op[i];
         if (!llrti_cpu_experts_measure(m, p, &op->op, limits, packed, area) ||
-            !llrti_cpu_recurrent_measure(p, &op->op, limits, area))
+            !llrti_cpu_recurrent_measure(p, &op->op, limits, area) ||
+            !llrti_cpu_adapters_measure(p, &op->op, limits, area))
             return false;
         if (op->n_group == 0) continue;
         const llrti_linear *const w = &m->weight[op->op.weight[0]].linear;
@@ -139,7 +142,7 @@ static bool append(size_t *total, size_t n, size_t size, size_t *at)
 
 /* Tables of the HOST block: the struct, then these. */
 typedef struct host_layout {
-    size_t value_offset, row, seq_block, slot_use, bytes;
+    size_t value_offset, row, seq_block, slot_use, adapter_rank, bytes;
 } host_layout;
 
 static bool measure_host(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -151,7 +154,8 @@ static bool measure_host(const llrti_cpu_model *m, const llrt_runtime_limits *li
            append(&h->bytes, m->n_value, sizeof(size_t), &h->value_offset) &&
            append(&h->bytes, limits->n_row, sizeof(llrti_cpu_row), &h->row) &&
            append(&h->bytes, (size_t)limits->n_seq + 1, sizeof(uint32_t), &h->seq_block) &&
-           append(&h->bytes, limits->n_state, 1, &h->slot_use);
+           append(&h->bytes, limits->n_state, 1, &h->slot_use) &&
+           append(&h->bytes, limits->n_adapter, m->n_weight * sizeof(uint32_t), &h->adapter_rank);
 }
 
 static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -186,7 +190,12 @@ static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
         !append(&total, l->n_slot + l->n_acc, l->slot_floats * sizeof(float), &l->slot) ||
         !append(&total, n_worker, l->select_bytes, &l->select) ||
         !append(&total, 1, area, &l->area) ||
+        !append(&total, limits->with_squares ? m->n_square : 0, sizeof(double), &l->square) ||
+        !append(&total, limits->with_squares ? m->n_count : 0, sizeof(uint64_t), &l->count) ||
         !llrti_mul_size(m->slot_floats * sizeof(float), limits->n_state, &l->state_bytes) ||
+        !llrti_mul_size(m->adapter_floats, limits->n_adapter, &l->adapter_bytes) ||
+        !llrti_mul_size(l->adapter_bytes, limits->adapter_rank * sizeof(float),
+                        &l->adapter_bytes) ||
         !llrti_round_up_size(total, 64, &l->scratch_bytes))
         return false;
 
@@ -201,6 +210,12 @@ static llrt_status check_limits(const llrti_cpu_model *m, const llrt_runtime_lim
     if (!limits || limits->struct_size < sizeof *limits)
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "the limits have size %u, expected %zu",
                           limits ? limits->struct_size : 0, sizeof *limits);
+    if (limits->n_adapter > 1u << 16 || limits->adapter_rank > 1u << 16 ||
+        (limits->n_adapter && !limits->adapter_rank) || limits->n_state > 1u << 24)
+        return llrti_fail(err, LLRT_ERR_ARGUMENT,
+                          "limits of %u adapters of rank %u, %u state slots: expected at most 2^16 "
+                          "adapters, a rank of 1 to 2^16 and at most 2^24 slots",
+                          limits->n_adapter, limits->adapter_rank, limits->n_state);
     if (limits->n_row < 1 || limits->n_row > 1u << 24 || limits->n_seq < 1 ||
         limits->n_seq > 1u << 24 || limits->n_out > 1u << 24)
         return llrti_fail(err, LLRT_ERR_ARGUMENT,
@@ -341,6 +356,7 @@ llrt_status llrti_cpu_runtime_create(llrti_cpu_model *m, const llrt_runtime_limi
     rt->row = (llrti_cpu_row *)(void *)((char *)rt + h.row);
     rt->seq_block = (uint32_t *)(void *)((char *)rt + h.seq_block);
     rt->slot_use = (uint8_t *)rt + h.slot_use;
+    rt->adapter_rank = (uint32_t *)(void *)((char *)rt + h.adapter_rank);
     rt->model = m;
     rt->limits = *limits;
     rt->host = *host;
@@ -370,6 +386,19 @@ llrt_status llrti_cpu_runtime_create(llrti_cpu_model *m, const llrt_runtime_limi
             goto fail;
         }
     }
+    if (limits->with_squares) {
+        rt->square = (double *)(void *)(rt->scratch + layout->square);
+        rt->square_count = (uint64_t *)(void *)(rt->scratch + layout->count);
+        llrti_cpu_squares_reset(rt);
+    }
+    if (layout->adapter_bytes) {
+        rt->adapter =
+            host->alloc(host->ctx, layout->adapter_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_WEIGHTS);
+        if (!rt->adapter) {
+            status = llrti_fail_nomem(err, "the slots of adapters", layout->adapter_bytes);
+            goto fail;
+        }
+    }
     if (layout->state_bytes) {
         rt->state =
             host->alloc(host->ctx, layout->state_bytes, LLRTI_BULK_ALIGN, LLRT_MEMORY_STATE);
@@ -389,6 +418,9 @@ void llrti_cpu_runtime_free(llrti_cpu_runtime *rt)
 {
     if (!rt) return;
     const llrt_host *const host = rt->model->host;
+    if (rt->adapter)
+        host->free(host->ctx, rt->adapter, rt->layout.adapter_bytes, LLRTI_BULK_ALIGN,
+                   LLRT_MEMORY_WEIGHTS);
     if (rt->state)
         host->free(host->ctx, rt->state, rt->layout.state_bytes, LLRTI_BULK_ALIGN,
                    LLRT_MEMORY_STATE);

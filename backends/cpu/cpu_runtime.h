@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A runtime of the CPU backend: one HOST block of tables, one SCRATCH block for a step's values and working areas, one
- * KV block with the pages, one STATE block with the slots of recurrent states. All are sized by llrti_cpu_runtime_measure from compiled model and limits, which plan
+ * KV block with the pages, one STATE block with the slots of recurrent states, one WEIGHTS block with the adapters. All are sized by llrti_cpu_runtime_measure from compiled model and limits, which plan
  * calls as well. A step allocates nothing.
  *
  * Values share scratch by liveness: a value's place is free again after its last reader. Areas per worker are
@@ -15,6 +15,7 @@
 /* What execution knows about a row of the step. */
 typedef struct llrti_cpu_row {
     int32_t position;
+    uint32_t seq;       /* index among the step's sequences */
     uint32_t embedding; /* index among the embedding rows, when its token is -1 */
 } llrti_cpu_row;
 
@@ -25,12 +26,13 @@ typedef struct llrti_cpu_attention_area {
 
 /* Sizes and places; offsets count from the SCRATCH block's start. */
 typedef struct llrti_cpu_layout {
-    size_t host_bytes, scratch_bytes, kv_bytes, state_bytes;
+    size_t host_bytes, scratch_bytes, kv_bytes, state_bytes, adapter_bytes;
     size_t group[LLRT_KV_GROUP_COUNT]; /* offsets of each group's pages in the KV block */
     size_t value_bytes;                /* values lie at the front */
     size_t packed, linear, rope, attention, slot, select;
-    size_t area;            /* of the operator that runs: experts, scans */
-    size_t linear_bytes;    /* per worker */
+    size_t area;          /* of the operator that runs: experts, scans, adapters */
+    size_t square, count; /* sums of squares and their counts: not of a step, but of the runtime */
+    size_t linear_bytes;  /* per worker */
     size_t attention_bytes; /* per worker */
     size_t slot_floats;     /* of one stored tile result: out, max, sum of MAX_QUERY queries */
     size_t n_slot;          /* for results of tiles computed apart */
@@ -48,17 +50,22 @@ typedef struct llrti_cpu_runtime {
     llrt_host host; /* the model's, with parallel_for that sets the floating-point environment */
     char *scratch;
     char *kv;
-    float *state;         /* (limits.n_state, model->slot_floats) */
-    uint8_t *slot_use;    /* (limits.n_state): work of a step's check */
-    size_t *value_offset; /* (n_value of all programs) */
-    llrti_cpu_row *row;   /* (limits.n_row) */
-    uint32_t *seq_block;  /* (limits.n_seq + 1): running sum of attention blocks */
+    float *state;           /* (limits.n_state, model->slot_floats) */
+    uint8_t *slot_use;      /* (limits.n_state): work of a step's check */
+    float *adapter;         /* (limits.n_adapter) slots of limits.adapter_rank */
+    uint32_t *adapter_rank; /* (limits.n_adapter, n_weight): rank a slot has for a weight, or 0 */
+    double *square;         /* with_squares: (model->n_square) */
+    uint64_t *square_count; /* with_squares: (model->n_count) */
+    size_t *value_offset;   /* (n_value of all programs) */
+    llrti_cpu_row *row;     /* (limits.n_row) */
+    uint32_t *seq_block;    /* (limits.n_seq + 1): running sum of attention blocks */
 
     /* the step being executed */
     const llrt_step_desc *step;
     const llrti_cpu_program *program;
     uint32_t packed_value; /* value whose packed form is in scratch, LLRT_NONE: none */
     llrti_linear_act packed_act;
+    uint32_t max_adapter; /* most adapters that a sequence carries */
     atomic_int is_cancelled;
 
     /* the last one */

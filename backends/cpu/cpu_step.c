@@ -12,11 +12,13 @@
 #include <string.h>
 
 #include "compiler.h"
+#include "cpu_adapters.h"
 #include "cpu_attention.h"
 #include "cpu_experts.h"
 #include "cpu_fpenv.h"
 #include "cpu_math.h"
 #include "cpu_recurrent.h"
+#include "cpu_squares.h"
 #include "error.h"
 #include "select.h"
 
@@ -153,13 +155,16 @@ static llrt_status check_step(llrti_cpu_runtime *rt, const llrt_step_desc *step,
     uint32_t row = 0;
     for (uint32_t i = 0; i < step->n_seq; i++) {
         LLRTI_TRY(check_seq(rt, step, i, p, row, err));
-        for (uint32_t k = 0; k < step->seq[i].n_row; k++)
+        for (uint32_t k = 0; k < step->seq[i].n_row; k++) {
+            rt->row[row].seq = i;
             rt->row[row++].position = step->seq[i].pos_begin + (int32_t)k;
+        }
     }
     if (row != step->n_row)
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "the sequences have %u rows, the step %u", row,
                           step->n_row);
     LLRTI_TRY(llrti_cpu_recurrent_check(rt, step, p, err));
+    LLRTI_TRY(llrti_cpu_adapters_check(rt, step, err));
     LLRTI_TRY(check_tokens(rt, step, p, err));
     LLRTI_TRY(check_token_types(step, p, err));
     for (uint32_t i = 0; i < step->n_out; i++)
@@ -419,6 +424,11 @@ static void run_linear(llrti_cpu_runtime *rt, const llrti_cpu_op *leader)
     }
     if (llrti_linear_run(&rt->host, &job) < 0)
         atomic_store_explicit(&rt->is_cancelled, 1, memory_order_relaxed);
+    for (uint32_t i = 0; i < leader->n_group; i++) {
+        const llrt_op *const op = &rt->program->op[leader->group[i]].op;
+        if (rt->max_adapter) llrti_cpu_adapters_apply(rt, op);
+        if (rt->limits.with_squares) llrti_cpu_squares_add_input(rt, op);
+    }
 }
 
 /* ---- The step ------------------------------------------------------------------------------- */

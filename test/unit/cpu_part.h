@@ -14,6 +14,8 @@ enum { PART_SEQ = 3, PART_INPUT = 6, PART_PAGE = 8, PART_SLOTS = PART_SEQ * (2 +
 
 static const uint32_t part_length[PART_SEQ] = {201, 64, 37};
 
+struct part_run;
+
 typedef struct part {
     cpu_model m; /* values, operators, tensors and their description; never opened itself */
     llrt_state_desc state[4];
@@ -25,6 +27,7 @@ typedef struct part {
     const uint32_t *adapter[PART_SEQ];
     const float *adapter_scale[PART_SEQ];
     uint32_t n_adapter[PART_SEQ];
+    void (*prepare)(struct part_run *r); /* called for each runtime; may be NULL */
 } part;
 
 typedef struct part_config {
@@ -160,6 +163,7 @@ static inline part_run *part_open(part *p, const part_config *c)
         assert_non_null(r->y[s]);
         r->slot[s] = LLRT_NONE;
     }
+    if (p->prepare) p->prepare(r);
     return r;
 }
 
