@@ -41,7 +41,8 @@ static void arrange_gguf(llrti_builder *b, llrti_decoder *d)
     d->qkv = LLRTI_QKV_JOINED;
     d->qkv_bias = d->out_bias = d->mlp_bias = LLRTI_BIAS_PRESENT;
     d->is_parallel = true;
-    d->has_mlp_norm = llrti_build_has(b, &second, ".weight");
+    d->has_mlp_norm =
+        llrti_build_has(b, &second, ".weight") || llrti_build_has(b, &second, ".bias");
     if (!d->has_mlp_norm) return;
     d->name[LLRTI_DECODER_MLP_NORM].gguf = d->name[LLRTI_DECODER_ATTN_NORM].gguf;
     d->name[LLRTI_DECODER_ATTN_NORM].gguf = second.gguf;

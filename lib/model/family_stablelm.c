@@ -26,7 +26,9 @@ void llrti_family_stablelm(llrti_builder *b)
                          "'qk_layernorm': normalised queries and keys are not supported here");
     if (b->hp.is_gguf) {
         /* The file of a parallel model has no second norm. */
-        d.is_parallel = !llrti_build_has(b, &d.name[LLRTI_DECODER_MLP_NORM], ".weight");
+        const llrti_name *const second = &d.name[LLRTI_DECODER_MLP_NORM];
+        d.is_parallel =
+            !llrti_build_has(b, second, ".weight") && !llrti_build_has(b, second, ".bias");
         d.qkv_bias = LLRTI_BIAS_PRESENT;
     } else {
         d.is_parallel = llrti_hparams_bool_or(&b->hp, &parallel, false);
