@@ -66,13 +66,17 @@ static llrt_status fail_reach(size_t n_tok, const char *why, const char *which, 
     return LLRT_ERR_STATE;
 }
 
+/* With a recurrent state only the ends of pages that have a snapshot count: others are computed from there. */
 static llrt_status fail_windows(const llrt_session *s, size_t n_tok, llrt_error *err)
 {
     size_t earliest = llrti_window_earliest(s);
-    if (llrti_state_has(s->engine)) /* only whole pages can be computed again */
-        earliest = (size_t)llrti_session_pages(earliest) * LLRT_PAGE_TOK;
+    if (llrti_state_has(s->engine)) {
+        uint32_t n_page = llrti_session_pages(earliest);
+        while ((size_t)n_page * LLRT_PAGE_TOK < s->n_tok && !llrti_state_is_at(s, n_page)) n_page++;
+        earliest = LLRTI_MIN((size_t)n_page * LLRT_PAGE_TOK, s->n_tok);
+    }
     return fail_reach(n_tok, "windowed layers have given up what is before it",
-                      "earliest position beside 0", LLRTI_MIN(earliest, s->n_tok), err);
+                      "earliest position beside 0", earliest, err);
 }
 
 static llrt_status fail_state(const llrt_session *s, size_t n_tok, llrt_error *err)
