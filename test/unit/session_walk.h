@@ -23,9 +23,35 @@ typedef struct walk {
     uint32_t saved_text;
     size_t n_saved;
     uint64_t seed;
-    uint32_t n_full, n_refused, n_back,
-        n_done; /* calls that found no room, rewinds refused and done, appends */
+    /* The call to parallel_for, counted down, at which a session is cancelled; 0: none. */
+    uint32_t cancel_in;
+    llrt_session *cancelled;
+    /* Calls without room, cancelled ones, rewinds out of reach, done, appends. */
+    uint32_t n_full, n_cancelled, n_refused, n_back, n_done;
 } walk;
+
+/* The engine's parallel_for: one thread, and a place to cancel from in the middle of a step. */
+static inline void walk_parallel(void *ctx, uint32_t n, void (*body)(void *arg, uint32_t index),
+                                 void *arg)
+{
+    walk *const w = ctx;
+    if (w->cancel_in && --w->cancel_in == 0) llrt_session_cancel(w->cancelled);
+    for (uint32_t i = 0; i < n; i++) body(arg, i);
+}
+
+static inline void walk_arm(walk *w, int i)
+{
+    w->cancelled = w->session[i];
+    w->cancel_in = next_random(&w->seed) % 2 ? 0 : 1 + next_random(&w->seed) % 25;
+}
+
+static inline llrt_engine_options walk_options(walk *w, const tiny_source *tiny)
+{
+    llrt_engine_options o = test_options(tiny);
+    o.parallel_for = walk_parallel;
+    o.parallel_ctx = w;
+    return o;
+}
 
 /* Tokens that two texts have in common at the beginning. */
 static inline size_t walk_common(const walk *w, uint32_t a, uint32_t b)
@@ -106,7 +132,14 @@ static inline void walk_check_books(const walk *w)
 /* A call that may find no room: then nothing has changed. */
 static inline bool walk_is_done(walk *w, int i, llrt_status status, size_t n_before)
 {
+    w->cancel_in = 0;
     if (status == LLRT_OK) return true;
+    if (status == LLRT_ERR_CANCELLED) {
+        assert_ptr_equal(w->cancelled, w->session[i]);
+        assert_true(llrt_session_n_tok(w->session[i]) >= n_before);
+        w->n_cancelled++;
+        return false;
+    }
     assert_int_equal(status, LLRT_ERR_POOL_FULL);
     assert_int_equal(llrt_session_n_tok(w->session[i]), n_before);
     w->n_full++;
@@ -136,7 +169,10 @@ static inline void walk_rewind(walk *w, int i)
                                                   : next_random(&w->seed) % (WALK_TOKENS + 1);
     const size_t to = back > at ? 0 : at - back;
     llrt_error e = LLRT_ERROR_INIT;
+    walk_arm(w, i);
     const llrt_status status = llrt_session_rewind(s, to, &e);
+    if (status < 0) assert_int_equal(llrt_session_n_tok(s), at);
+    w->cancel_in = status == LLRT_ERR_STATE ? 0 : w->cancel_in;
     if (status == LLRT_ERR_STATE) {
         assert_int_equal(llrt_session_n_tok(s), at);
         assert_true(e.position >= 0 && (size_t)e.position <= at);
@@ -218,6 +254,7 @@ static inline void walk_step(walk *w)
         e[n].input.n_tok = count;
         who[n++] = i;
     }
+    walk_arm(w, (int)(next_random(&w->seed) % WALK_SESSIONS));
     llrt_engine_step(w->engine, e, n, sizeof e[0], NULL);
     for (size_t k = 0; k < n; k++)
         if (walk_is_done(w, who[k], e[k].status, at[k])) walk_check(w, who[k]);
@@ -225,6 +262,7 @@ static inline void walk_step(walk *w)
 
 static inline void walk_run(walk *w, int n_step)
 {
+    w->n_full = w->n_cancelled = w->n_refused = w->n_back = w->n_done = 0;
     for (int i = 0; i < WALK_SESSIONS; i++) {
         w->session[i] = new_session(w->engine);
         w->of[i] = 0;
@@ -265,9 +303,10 @@ static inline void walk_run(walk *w, int n_step)
     walk_check_books(w);
     const llrt_engine_stats stats = stats_of(w->engine);
     print_message(
-        "%u appends, %u without room, %u rewinds, %u out of reach; %llu of %llu tokens "
-        "reused, %llu parts and %llu states evicted\n",
-        w->n_done, w->n_full, w->n_back, w->n_refused, (unsigned long long)stats.n_tok_reused,
+        "%u appends, %u without room, %u cancelled, %u rewinds, %u out of reach; %llu of %llu "
+        "tokens reused, %llu parts and %llu states evicted\n",
+        w->n_done, w->n_full, w->n_cancelled, w->n_back, w->n_refused,
+        (unsigned long long)stats.n_tok_reused,
         (unsigned long long)(stats.n_tok_reused + stats.n_tok_computed),
         (unsigned long long)stats.n_window_page_evicted, (unsigned long long)stats.n_state_evicted);
     assert_int_equal(stats.n_page_used, 0);
