@@ -202,6 +202,9 @@ static llrt_status check_concat(checker *c)
             return fail_op(c, LLRT_ERR_ARGUMENT, "input %u has rows of kind %u, expected %u", i,
                            input(c, i)->rows, output(c)->rows);
         sum += input(c, i)->row_width;
+        if (output(c)->n_head > 1 && input(c, i)->n_head != output(c)->n_head)
+            return fail_op(c, LLRT_ERR_ARGUMENT, "input %u has %u heads, the output %u", i,
+                           input(c, i)->n_head, output(c)->n_head);
     }
     if (sum != output(c)->row_width)
         return fail_op(c, LLRT_ERR_ARGUMENT,

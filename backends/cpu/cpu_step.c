@@ -259,12 +259,14 @@ static void concat_rows(llrti_cpu_runtime *rt, const void *arg, size_t begin, si
                         uint32_t worker)
 {
     const row_job *const job = arg;
+    const size_t n_head = rt->program->value[job->op->op.out].n_head;
+    const size_t y_width = job->y_width / n_head;
     size_t at = 0;
     for (uint32_t k = 0; k < job->op->op.n_in; k++) {
-        const size_t width = rt->program->value[job->op->op.in[k]].row_width;
+        const size_t width = rt->program->value[job->op->op.in[k]].row_width / n_head;
         const float *const x = llrti_cpu_runtime_value(rt, job->op->op.in[k]);
-        for (size_t i = begin; i < end; i++)
-            memcpy(job->y + i * job->y_width + at, x + i * width, width * sizeof(float));
+        for (size_t i = begin * n_head; i < end * n_head; i++)
+            memcpy(job->y + i * y_width + at, x + i * width, width * sizeof(float));
         at += width;
     }
 }

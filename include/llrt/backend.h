@@ -142,7 +142,8 @@ enum {
     LLRT_OP_GATHER = 4, /**< out = the wanted rows of x; LLRT_ROWS_OUT */
     /** out = x[begin .. begin + width of out) of each row; may regroup into heads */
     LLRT_OP_SLICE = 5,
-    LLRT_OP_CONCAT = 6,       /**< out = in[0] | in[1] | ... of each row */
+    /** out = in[0] | in[1] | ... of each row; if out has several heads, of each head, as all in */
+    LLRT_OP_CONCAT = 6,
     LLRT_OP_ADD = 7,          /**< out = a + b */
     LLRT_OP_MUL = 8,          /**< out = a * b */
     LLRT_OP_SIGMOID_GATE = 9, /**< out = a * sigmoid(b) */

@@ -142,7 +142,9 @@ uint32_t llrti_build_gather(llrti_builder *b, uint32_t x);
 /** n_head * width elements of each row of x, from `begin` on. */
 uint32_t llrti_build_slice(llrti_builder *b, uint32_t x, uint32_t begin, uint32_t n_head,
                            uint32_t width);
+/** The rows of 1 to 6 values side by side, or of each head, of which all have as many. */
 uint32_t llrti_build_concat(llrti_builder *b, const uint32_t *x, uint32_t n);
+uint32_t llrti_build_concat_heads(llrti_builder *b, const uint32_t *x, uint32_t n);
 uint32_t llrti_build_add(llrti_builder *b, uint32_t x, uint32_t y);
 uint32_t llrti_build_mul(llrti_builder *b, uint32_t x, uint32_t y);
 uint32_t llrti_build_sigmoid_gate(llrti_builder *b, uint32_t x, uint32_t gate);

@@ -147,19 +147,32 @@ uint32_t llrti_build_slice(llrti_builder *b, uint32_t x, uint32_t begin, uint32_
     return out_of(op);
 }
 
-uint32_t llrti_build_concat(llrti_builder *b, const uint32_t *x, uint32_t n)
+/* The values side by side: rows whole, or head by head. */
+static uint32_t emit_concat(llrti_builder *b, const uint32_t *x, uint32_t n, bool is_by_head)
 {
     uint64_t width = 0;
     if (!is_ready(b, LLRT_OP_CONCAT, x, n)) return LLRT_NONE;
     if (n < 1 || n > 6) return defect(b, LLRT_OP_CONCAT, "1 to 6 inputs"), LLRT_NONE;
+    const llrt_value first = *value_of(b, x[0]);
     for (uint32_t i = 0; i < n; i++) {
-        width += llrti_build_width(b, x[i]);
-        if (value_of(b, x[i])->rows != value_of(b, x[0])->rows)
-            return defect(b, LLRT_OP_CONCAT, "rows differ"), LLRT_NONE;
+        const llrt_value v = *value_of(b, x[i]);
+        width += is_by_head ? v.width : (uint64_t)v.n_head * v.width;
+        if (v.rows != first.rows || (is_by_head && v.n_head != first.n_head))
+            return defect(b, LLRT_OP_CONCAT, "rows or heads differ"), LLRT_NONE;
     }
     if (width > UINT32_MAX) return defect(b, LLRT_OP_CONCAT, "too wide"), LLRT_NONE;
-    return out_of(
-        emit(b, LLRT_OP_CONCAT, x, n, (llrt_value){value_of(b, x[0])->rows, 1, (uint32_t)width}));
+    const llrt_value out = {first.rows, is_by_head ? first.n_head : 1, (uint32_t)width};
+    return out_of(emit(b, LLRT_OP_CONCAT, x, n, out));
+}
+
+uint32_t llrti_build_concat(llrti_builder *b, const uint32_t *x, uint32_t n)
+{
+    return emit_concat(b, x, n, false);
+}
+
+uint32_t llrti_build_concat_heads(llrti_builder *b, const uint32_t *x, uint32_t n)
+{
+    return emit_concat(b, x, n, true);
 }
 
 /* Operators on one or two values of the same shape, whose shape the result has. */

@@ -326,6 +326,8 @@ static llrt_status check_plain(const checker *c)
         for (uint32_t i = 0; i < op->n_in; i++) {
             sum += hostile_width(input_of(c, i));
             if (input_of(c, i)->rows != out->rows) return violate(c, "rows");
+            if (out->n_head > 1 && input_of(c, i)->n_head != out->n_head)
+                return violate(c, "number of heads");
         }
         if (sum != hostile_width(out)) return violate(c, "shapes");
         break;

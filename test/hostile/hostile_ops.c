@@ -99,9 +99,11 @@ static void run_move(const hostile_run *x, const llrt_op *op)
         } else if (op->kind == LLRT_OP_SLICE) {
             memcpy(out, hostile_row(x, op->in[0], i) + op->u.slice.begin, n * sizeof *out);
         } else {
-            for (uint32_t j = 0; j < op->n_in; j++) {
-                const size_t part = hostile_width(&x->p->value[op->in[j]]);
-                memcpy(out, hostile_row(x, op->in[j], i), part * sizeof *out);
+            const size_t n_head = x->p->value[op->out].n_head;
+            for (size_t k = 0; k < n_head * op->n_in; k++) {
+                const uint32_t from = op->in[k % op->n_in];
+                const size_t part = hostile_width(&x->p->value[from]) / n_head;
+                memcpy(out, hostile_row(x, from, i) + k / op->n_in * part, part * sizeof *out);
                 out += part;
             }
         }

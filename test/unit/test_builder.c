@@ -531,6 +531,11 @@ static void test_other_operators(void **state)
     assert_true(b->value.data[out].n_head == 2 && b->value.data[out].width == 5);
     llrti_build_head_linear(b, value_of(b, 3, 5), w);
     expect_failure(t, LLRT_ERR_INTERNAL, "does not fit");
+    const uint32_t both[2] = {heads, six};
+    const uint32_t joined = llrti_build_concat_heads(b, both, 2);
+    assert_true(b->value.data[joined].n_head == 2 && b->value.data[joined].width == 8);
+    const uint32_t rows = llrti_build_concat(b, both, 2);
+    assert_true(b->value.data[rows].n_head == 1 && b->value.data[rows].width == 16);
     llrti_build_token_type(b, row, llrti_build_matrix(b, &n_matrix, 5, 6, 0));
     assert_int_equal(t->model.n_token_type, 6);
     const uint32_t bias = llrti_build_vector(b, &n_matrix, ".bias", 6, 0);

@@ -444,6 +444,21 @@ static void test_moving_rows(void **state)
     close_one(o);
 }
 
+static void test_joining_heads(void **state)
+{
+    one_op *const o = open_one();
+    const uint32_t a = add_input(o, 3, 5, 1), b = add_input(o, 3, 2, 1);
+    cpu_add_op(&o->m, LLRT_OP_CONCAT, a, b, cpu_add_value(&o->m, LLRT_ROWS_TOKEN, 3, 7));
+    run_one(o, LLRT_TYPE_F32, N_ROW);
+    for (size_t i = 0; i < N_ROW * 21; i++) {
+        const size_t row = i / 21, head = i % 21 / 7, e = i % 7;
+        const float expected =
+            e < 5 ? o->x[0][row * 15 + head * 5 + e] : o->x[1][row * 6 + head * 2 + e - 5];
+        assert_true(o->y[i] == expected);
+    }
+    close_one(o);
+}
+
 static void test_embed_and_position(void **state)
 {
     static const llrt_type type[] = {LLRT_TYPE_F32, LLRT_TYPE_F16, LLRT_TYPE_BF16, LLRT_TYPE_Q8_0};
@@ -580,11 +595,17 @@ static void test_attention(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_activations), cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_norms),       cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_rope_axes),   cmocka_unit_test(test_token_type),
-        cmocka_unit_test(test_moving_rows), cmocka_unit_test(test_embed_and_position),
-        cmocka_unit_test(test_linear),      cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rope_axes),
+        cmocka_unit_test(test_token_type),
+        cmocka_unit_test(test_moving_rows),
+        cmocka_unit_test(test_joining_heads),
+        cmocka_unit_test(test_embed_and_position),
+        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_attention),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
