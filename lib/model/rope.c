@@ -200,7 +200,7 @@ static const llrti_hparam option[] = {
     [SCALE_LINEAR] = {"rope.scale_linear", NULL, 0, 1e6},
     [LAYER_PARAMETERS] = {NULL, "rope_parameters.full_attention|rope_parameters.sliding_attention",
                           0, 0},
-    [MROPE] = {NULL, BOTH("mrope_section"), 0, 0},
+    [MROPE] = {"rope.dimension_sections", BOTH("mrope_section"), 0, 1 << 14},
 };
 
 static void read_kind(llrti_hparams *hp, llrti_rope_scaling *s)
@@ -300,7 +300,37 @@ static const float *read_list(llrti_hparams *hp, llrti_arena *arena, const llrti
     return hp->status < 0 ? NULL : values;
 }
 
-static void read_gguf(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling *s)
+/* Sections of the three axes; GGUF files have a fourth number, which nothing uses. */
+static void read_sections(llrti_hparams *hp, llrti_rope_scaling *s)
+{
+    static const uint32_t otherwise[3] = {11, 11, 10};
+    const uint32_t n = llrti_hparams_n_element(hp, &option[MROPE]);
+    memcpy(s->section, otherwise, sizeof otherwise);
+    if (!llrti_hparams_has(hp, &option[MROPE])) return;
+    if (n != 3 && !(n == 4 && hp->is_gguf)) {
+        llrti_hparams_fail(hp, LLRT_ERR_FORMAT, &option[MROPE],
+                           "found %u values, expected a list of 3", (unsigned)n);
+        return;
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        s->section[i] = (uint32_t)llrti_hparams_f64_at(hp, &option[MROPE], i);
+}
+
+/* What yarn does to the scores and leaves to sine and cosine. */
+static void read_score_factor(llrti_hparams *hp, llrti_rope_scaling *s)
+{
+    s->score_factor = 1;
+    if (s->kind == LLRTI_ROPE_PLAIN) return;
+    /* The key of GGUF files holds a tenth of mscale_all_dim. */
+    const double all =
+        hp->is_gguf ? 10 * llrti_hparams_f64_or(hp, &option[LOG_MULTIPLIER], 0) : s->mscale_all_dim;
+    const double mscale = all != 0 ? yarn_mscale(s->factor, all) : 1;
+    s->score_factor = mscale * mscale;
+    if (hp->is_gguf) s->attention_factor = 1;
+}
+
+static void read_gguf(llrti_hparams *hp, llrti_arena *arena, const llrti_rope_defaults *defaults,
+                      llrti_rope_scaling *s)
 {
     /* In old files the factor of linear scaling has a name of its own; 0 stands for "none". */
     s->factor = llrti_hparams_f64_or(hp, &option[FACTOR],
@@ -317,7 +347,9 @@ static void read_gguf(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling 
     }
     s->extrapolation = llrti_hparams_f64_or(hp, &option[EXTRAPOLATION], 1);
     if (s->extrapolation < 0) s->extrapolation = 1;
-    if (s->kind == LLRTI_ROPE_YARN && llrti_hparams_f64_or(hp, &option[LOG_MULTIPLIER], 0) != 0)
+    s->truncate = !defaults->is_untruncated;
+    if (s->kind == LLRTI_ROPE_YARN && !defaults->has_score_factor &&
+        llrti_hparams_f64_or(hp, &option[LOG_MULTIPLIER], 0) != 0)
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &option[LOG_MULTIPLIER],
                            "this yarn option is not supported for this architecture");
     s->divisor = read_divisors(hp, arena, "rope_freqs.weight", s->n_rot / 2);
@@ -333,12 +365,13 @@ static void read_gguf(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling 
     }
 }
 
-static void read_config(llrti_hparams *hp, llrti_arena *arena, llrti_rope_scaling *s)
+static void read_config(llrti_hparams *hp, llrti_arena *arena, const llrti_rope_defaults *defaults,
+                        llrti_rope_scaling *s)
 {
     if (!hp->rope_section && llrti_hparams_has(hp, &option[LAYER_PARAMETERS]))
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &option[LAYER_PARAMETERS],
                            "rope parameters by layer type are not supported for this architecture");
-    if (llrti_hparams_has(hp, &option[MROPE]))
+    if (!defaults->has_sections && llrti_hparams_has(hp, &option[MROPE]))
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &option[MROPE],
                            "positions of several sections are not supported for this architecture");
     const uint32_t original = s->n_ctx_original ? s->n_ctx_original : s->n_ctx_train;
@@ -396,9 +429,11 @@ static void read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_di
     read_kind(hp, &s);
     if (hp->status < 0) return;
     if (hp->is_gguf)
-        read_gguf(hp, arena, &s);
+        read_gguf(hp, arena, defaults, &s);
     else
-        read_config(hp, arena, &s);
+        read_config(hp, arena, defaults, &s);
+    if (defaults->has_score_factor) read_score_factor(hp, &s);
+    if (defaults->has_sections) read_sections(hp, &s);
     if (hp->status >= 0) *out = s;
 }
 
@@ -408,9 +443,26 @@ void llrti_rope_read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t hea
     read_scaling(hp, arena, head_dim, n_ctx, &(llrti_rope_defaults){0}, out);
 }
 
-/* Computes what the operator gets. */
-static void finish_rope(llrti_hparams *hp, llrti_arena *arena, const llrti_rope_scaling *scaling,
-                        llrt_rope_pairs pairs, llrti_rope *out)
+/*
+ * The axis of each pair: the second and third axis have every third pair, as far as their sections
+ * go, the first all others.
+ */
+static const uint8_t *make_axes(llrti_hparams *hp, llrti_arena *arena, const llrti_rope_scaling *s)
+{
+    const uint32_t n = s->n_rot / 2;
+    uint8_t *const axis = llrti_arena_alloc(arena, n, 1);
+    if (!axis) {
+        hp->status = llrti_fail_nomem(hp->err, "rope axes", n);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        axis[i] = i % 3 && i < 3 * s->section[i % 3] ? (uint8_t)(i % 3) : 0;
+    return axis;
+}
+
+void llrti_rope_from_scaling(llrti_hparams *hp, llrti_arena *arena,
+                             const llrti_rope_scaling *scaling, llrt_rope_pairs pairs,
+                             llrti_rope *out)
 {
     const size_t n_byte = scaling->n_rot / 2 * sizeof(float);
     memset(out, 0, sizeof *out);
@@ -425,6 +477,9 @@ static void finish_rope(llrti_hparams *hp, llrti_arena *arena, const llrti_rope_
     out->inv_freq = inv_freq;
     out->n_rot = scaling->n_rot;
     out->pairs = pairs;
+    out->score_factor = scaling->score_factor != 0 ? (float)scaling->score_factor : 1.0f;
+    if (hp->status >= 0 && (scaling->section[0] || scaling->section[1] || scaling->section[2]))
+        out->axis = make_axes(hp, arena, scaling);
 }
 
 void llrti_rope_make(llrti_hparams *hp, llrti_arena *arena, uint32_t n_rot, double base,
@@ -432,7 +487,7 @@ void llrti_rope_make(llrti_hparams *hp, llrti_arena *arena, uint32_t n_rot, doub
 {
     const llrti_rope_scaling scaling = {
         .n_rot = n_rot, .base = base, .factor = 1, .extra_factor = 1};
-    finish_rope(hp, arena, &scaling, pairs, out);
+    llrti_rope_from_scaling(hp, arena, &scaling, pairs, out);
 }
 
 void llrti_rope_read_as(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
@@ -440,7 +495,8 @@ void llrti_rope_read_as(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim
 {
     llrti_rope_scaling scaling;
     read_scaling(hp, arena, head_dim, n_ctx, defaults, &scaling);
-    finish_rope(hp, arena, &scaling, hp->is_gguf ? defaults->gguf_pairs : defaults->hf_pairs, out);
+    llrti_rope_from_scaling(hp, arena, &scaling,
+                            hp->is_gguf ? defaults->gguf_pairs : defaults->hf_pairs, out);
 }
 
 void llrti_rope_read(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,

@@ -43,6 +43,8 @@ typedef struct llrti_rope_scaling {
     double attention_factor;       /* factor on sine and cosine; 0: by the formula of the kind */
     double extra_factor;           /* multiplied to it, 1 */
     double mscale, mscale_all_dim; /* yarn: 0: not given */
+    double score_factor;           /* 0: 1 */
+    uint32_t section[3];           /* pairs of each axis, interleaved; all 0: one axis */
     bool truncate;                 /* yarn: ramp borders are whole numbers */
     double divide_all;             /* every frequency is divided by this as well; 0: by nothing */
     const float *divisor;      /* (n_rot / 2) each frequency is divided by this first; NULL: none */
@@ -57,6 +59,7 @@ typedef struct llrti_rope {
     const float *inv_freq; /* (n_rot / 2) in the builder's arena */
     /* (n_rot / 2) which of a token's three positions turns the pair, there too; NULL: the first */
     const uint8_t *axis;
+    float score_factor; /* multiplies the scale of attention; 1 */
 } llrti_rope;
 
 /**
@@ -80,11 +83,24 @@ typedef struct llrti_rope_defaults {
     llrt_rope_pairs gguf_pairs, hf_pairs;
     double base; /* 0: 10000 */
     double part; /* config.json: rotated part of a head; 0: all */
+    /* Files may state sections of pairs that turn with positions of their own, interleaved. */
+    bool has_sections;
+    /* yarn: borders need not be whole numbers in GGUF files, which can't say so. */
+    bool is_untruncated;
+    /*
+     * yarn: mscale_all_dim (in GGUF files yarn_log_multiplier) goes into the scores, score_factor,
+     * and what is left into sine and cosine.
+     */
+    bool has_score_factor;
 } llrti_rope_defaults;
 
 /** Both of the above; inv_freq goes into the arena. */
 void llrti_rope_read_as(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
                         const llrti_rope_defaults *defaults, llrti_rope *out);
+/** The rotation of these options. */
+void llrti_rope_from_scaling(llrti_hparams *hp, llrti_arena *arena,
+                             const llrti_rope_scaling *scaling, llrt_rope_pairs pairs,
+                             llrti_rope *out);
 /** A rotation without scaling: of `n_rot` elements, with this base. */
 void llrti_rope_make(llrti_hparams *hp, llrti_arena *arena, uint32_t n_rot, double base,
                      llrt_rope_pairs pairs, llrti_rope *out);
