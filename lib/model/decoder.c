@@ -32,6 +32,7 @@ static const llrti_name common_name[LLRTI_DECODER_COUNT] = {
     [LLRTI_DECODER_UP] = {"blk.#.ffn_up", "layers.#.mlp.up_proj"},
     [LLRTI_DECODER_DOWN] = {"blk.#.ffn_down", "layers.#.mlp.down_proj"},
     [LLRTI_DECODER_MLP_POST_NORM] = {"blk.#.post_ffw_norm", "layers.#.post_feedforward_layernorm"},
+    [LLRTI_DECODER_SINKS] = {"blk.#.attn_sinks.weight", "layers.#.self_attn.sinks"},
 };
 
 static const llrti_hparam layer_types = {NULL, "layer_types", 0, 0};
@@ -74,7 +75,7 @@ void llrti_decoder_refuse_unless(llrti_builder *b, const llrti_hparam *key, bool
         llrti_hparams_fail(&b->hp, LLRT_ERR_UNSUPPORTED, key, "%s", what);
 }
 
-static void refuse_options(llrti_builder *b, bool is_encoder)
+void llrti_decoder_refuse_but(llrti_builder *b, const llrti_decoder_defaults *defaults)
 {
     static const llrti_hparam quantisation = {NULL, "quantization_config|compression_config", 0, 0};
     static const llrti_hparam method = {NULL, "quantization_config.quant_method", 0, 0};
@@ -84,14 +85,16 @@ static void refuse_options(llrti_builder *b, bool is_encoder)
     static const llrti_hparam cross = {NULL, "add_cross_attention", 0, 0};
     static const llrti_hparam clamp = {"attention.clamp_kqv", "clip_qkv", 0, 1e9};
     llrti_hparams *const hp = &b->hp;
-    if (llrti_hparams_has(hp, &quantisation)) {
+    const bool is_encoder = defaults->is_encoder;
+    const llrti_string name = llrti_hparams_string_or(hp, &method, "");
+    if (llrti_hparams_has(hp, &quantisation) &&
+        !(defaults->quant_method && llrti_string_is(name, defaults->quant_method))) {
         char quoted[LLRTI_TEXT_QUOTE_SIZE];
-        const llrti_string name = llrti_hparams_string_or(hp, &method, "");
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &quantisation,
                            "checkpoints quantised by %s are not supported, only F32, F16 and BF16",
                            llrti_text_quote(quoted, sizeof quoted, name.data, name.n));
     }
-    if (llrti_hparams_u32_or(hp, &experts, 0) > 0)
+    if (!defaults->has_experts && llrti_hparams_u32_or(hp, &experts, 0) > 0)
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &experts,
                            "a mixture of experts is not supported for this architecture");
     if (llrti_hparams_bool_or(hp, &causal, !is_encoder) == is_encoder)
@@ -106,7 +109,7 @@ static void refuse_options(llrti_builder *b, bool is_encoder)
 
 void llrti_decoder_refuse(llrti_builder *b)
 {
-    refuse_options(b, false);
+    llrti_decoder_refuse_but(b, &(llrti_decoder_defaults){0});
 }
 
 /* What is contradictory between the sizes. */
@@ -168,24 +171,30 @@ static void *layer_table(llrti_builder *b, size_t n)
     return table;
 }
 
+void llrti_decoder_init(llrti_decoder *d)
+{
+    memset(d, 0, sizeof *d);
+    memcpy(d->name, common_name, sizeof d->name);
+    d->has_attn_norm = d->has_mlp_norm = d->has_gate = true;
+}
+
 void llrti_decoder_read_as(llrti_builder *b, llrti_decoder *d,
                            const llrti_decoder_defaults *defaults)
 {
     llrti_hparams *const hp = &b->hp;
-    memset(d, 0, sizeof *d);
-    memcpy(d->name, common_name, sizeof d->name);
+    llrti_decoder_init(d);
     d->is_layer_norm = defaults->is_layer_norm;
     if (d->is_layer_norm) d->norm_bias = LLRTI_BIAS_REQUIRED;
-    d->has_attn_norm = d->has_mlp_norm = d->has_gate = true;
-    refuse_options(b, defaults->is_encoder);
+    llrti_decoder_refuse_but(b, defaults);
     if (defaults->is_encoder) d->mask = LLRT_MASK_FULL;
     read_sizes(b, d, defaults);
     if (!llrti_build_ok(b)) return;
     d->act = llrti_decoder_activation(b, defaults->act ? defaults->act : "silu");
-    const llrti_rope_defaults rope = {.gguf_pairs = defaults->gguf_pairs,
-                                      .hf_pairs = defaults->hf_pairs,
-                                      .base = defaults->rope_base,
-                                      .part = defaults->rope_part};
+    llrti_rope_defaults rope = defaults->rope;
+    rope.gguf_pairs = defaults->gguf_pairs;
+    rope.hf_pairs = defaults->hf_pairs;
+    rope.base = defaults->rope_base;
+    rope.part = defaults->rope_part;
     if (!defaults->has_no_rope)
         llrti_rope_read_as(hp, b->arena, d->head_dim, b->n_ctx, &rope, &d->rope);
     if (!llrti_build_ok(b)) return;
@@ -263,6 +272,18 @@ static void read_layer_types(llrti_builder *b, llrti_decoder *d, uint32_t window
 void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d)
 {
     read_layer_types(b, d, llrti_decoder_window(b));
+}
+
+void llrti_decoder_read_late_windows(llrti_builder *b, llrti_decoder *d)
+{
+    static const llrti_hparam use_window = {NULL, "use_sliding_window", 0, 0};
+    static const llrti_hparam first_layer = {NULL, "max_window_layers", 0, 4096};
+    if (!llrti_hparams_bool_or(&b->hp, &use_window, false)) return;
+    const uint32_t window = llrti_decoder_window(b);
+    const uint32_t first = llrti_hparams_u32_or(&b->hp, &first_layer, 28);
+    if (!llrti_build_ok(b)) return;
+    for (uint32_t i = first; i < d->n_layer; i++) d->window[i] = window;
+    llrti_decoder_read_layer_types(b, d);
 }
 
 void llrti_decoder_read_pattern(llrti_builder *b, llrti_decoder *d, uint32_t window,
@@ -388,11 +409,15 @@ static uint32_t attend(llrti_builder *b, const llrti_decoder *d, uint32_t in)
 {
     uint32_t qkv[3];
     if (!llrti_build_ok(b)) return LLRT_NONE;
-    const llrti_attention how = {.scale = d->attention_scale,
-                                 .soft_cap = d->attention_soft_cap,
-                                 .window = d->window[b->layer],
-                                 .mask = d->mask,
-                                 .slope = d->slope};
+    llrti_attention how = {.scale = d->attention_scale,
+                           .soft_cap = d->attention_soft_cap,
+                           .window = d->window[b->layer],
+                           .mask = d->mask,
+                           .slope = d->slope,
+                           .has_sinks = d->has_sinks};
+    if (d->has_sinks)
+        how.sinks =
+            llrti_build_vector(b, &d->name[LLRTI_DECODER_SINKS], "", d->n_head, LLRTI_WEIGHT_PLAIN);
     if (d->qkv == LLRTI_QKV_SEPARATE) {
         qkv[0] = project_heads(b, d, in, LLRTI_DECODER_Q, LLRTI_DECODER_Q_NORM, d->n_head);
         qkv[1] = project_heads(b, d, in, LLRTI_DECODER_K, LLRTI_DECODER_K_NORM, d->n_kv_head);
@@ -416,6 +441,9 @@ static uint32_t attend(llrti_builder *b, const llrti_decoder *d, uint32_t in)
 static uint32_t feed(llrti_builder *b, const llrti_decoder *d, uint32_t in)
 {
     uint32_t inner;
+    if (!llrti_build_ok(b)) return LLRT_NONE;
+    if (d->feed && !(d->keeps_own_feed && d->keeps_own_feed[b->layer]))
+        return d->feed(b, d->feed_ctx, in);
     if (!d->has_gate) {
         inner = project(b, d, in, LLRTI_DECODER_UP, d->mlp_bias, 1, d->d_ff);
         inner = llrti_build_activate(b, inner, d->act);

@@ -38,6 +38,7 @@ typedef enum llrti_decoder_part {
     LLRTI_DECODER_UP,
     LLRTI_DECODER_DOWN,
     LLRTI_DECODER_MLP_POST_NORM,
+    LLRTI_DECODER_SINKS, /* complete, without a suffix */
     LLRTI_DECODER_COUNT
 } llrti_decoder_part;
 
@@ -79,6 +80,7 @@ typedef struct llrti_decoder {
     bool has_qk_norm;    /* q and k are normalised before the rotation: each head, or */
     bool is_qk_norm_row; /* all heads of a token together, or */
     bool is_qk_norm_own; /* each head, by weights of its own */
+    bool has_sinks;      /* a score per head that takes part in the softmax */
     llrt_mask mask;
     const float *slope; /* (n_head) ALiBi; NULL: none */
     llrti_rope rope, local_rope;
@@ -90,6 +92,10 @@ typedef struct llrti_decoder {
     bool is_gate_up_joined; /* the matrix "up" holds the gate's rows, then up's */
     llrti_bias mlp_bias;
     llrt_activation act;
+    /* Another feed-forward part, given what is normalised already; NULL: this one. */
+    uint32_t (*feed)(llrti_builder *b, const void *ctx, uint32_t x);
+    const void *feed_ctx;
+    const uint8_t *keeps_own_feed; /* (n_layer) 1: a layer does without it; NULL: none does */
     /* Factors; 0: 1. */
     float embed_scale;
     float residual_scale; /* of what either half adds to x */
@@ -110,9 +116,12 @@ typedef struct llrti_decoder_defaults {
     bool has_no_rope;
     bool is_encoder; /* attention sees the whole text */
     bool is_layer_norm;
-    double norm_eps;    /* config.json; 0: 1e-6 */
-    const char *act;    /* NULL: silu */
-    uint32_t ff_factor; /* d_ff is this times d_model when not stated; 0: it must be */
+    double norm_eps;          /* config.json; 0: 1e-6 */
+    const char *act;          /* NULL: silu */
+    bool has_experts;         /* the family reads them */
+    const char *quant_method; /* a quantisation of the checkpoint that it reads; NULL: none */
+    llrti_rope_defaults rope; /* what else holds for the rotation: base, part and pairs are above */
+    uint32_t ff_factor;       /* d_ff is this times d_model when not stated; 0: it must be */
 } llrti_decoder_defaults;
 
 /** Reads the sizes, epsilon, activation and rope and refuses what contradicts itself. */
@@ -138,11 +147,19 @@ void llrti_decoder_set_window(llrti_builder *b, llrti_decoder *d, uint32_t windo
  */
 void llrti_decoder_read_layer_types(llrti_builder *b, llrti_decoder *d);
 /**
+ * Windows as Qwen's files state them: only with use_sliding_window, and then from layer
+ * max_window_layers on, or as layer_types says.
+ */
+void llrti_decoder_read_late_windows(llrti_builder *b, llrti_decoder *d);
+/**
  * Windows by the file's pattern (every n-th layer has none; n is `otherwise` where it doesn't say),
  * or by layer_types when there is one. `window` is what the others have.
  */
 void llrti_decoder_read_pattern(llrti_builder *b, llrti_decoder *d, uint32_t window,
                                 uint32_t otherwise);
+
+/** The tensors' common names and a Llama's arrangement, for families that read the sizes. */
+void llrti_decoder_init(llrti_decoder *d);
 
 /** The whole program. */
 void llrti_decoder_emit(llrti_builder *b, const llrti_decoder *d);
@@ -179,6 +196,8 @@ llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise
  * checkpoint or experts.
  */
 void llrti_decoder_refuse(llrti_builder *b);
+/** The same but for what `defaults` says that the family reads. */
+void llrti_decoder_refuse_but(llrti_builder *b, const llrti_decoder_defaults *defaults);
 /** Refuses a boolean option unless it is `expected`, which it is when the file doesn't say. */
 void llrti_decoder_refuse_unless(llrti_builder *b, const llrti_hparam *key, bool expected,
                                  const char *what);

@@ -48,7 +48,13 @@
     X("roberta", false, true, roberta, ", ")  \
     X("xlm-roberta", false, true, roberta, ", ") \
     X("modernbert", false, true, modernbert, ", ") \
-    X("modern-bert", true, false, modernbert, ", ")
+    X("modern-bert", true, false, modernbert, ", ") \
+    X("mixtral", false, true, mixtral, ", ")  \
+    X("qwen2moe", true, false, qwen2_moe, ", ") \
+    X("qwen2_moe", false, true, qwen2_moe, ", ") \
+    X("qwen3moe", true, false, qwen3_moe, ", ") \
+    X("qwen3_moe", false, true, qwen3_moe, ", ") \
+    X("olmoe",   true,  true, olmoe,   ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */

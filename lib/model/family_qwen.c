@@ -8,25 +8,13 @@
 #include "decoder.h"
 #include "families.h"
 
-static void read_windows(llrti_builder *b, llrti_decoder *d)
-{
-    static const llrti_hparam use_window = {NULL, "use_sliding_window", 0, 0};
-    static const llrti_hparam first_layer = {NULL, "max_window_layers", 0, 4096};
-    if (!llrti_hparams_bool_or(&b->hp, &use_window, false)) return;
-    const uint32_t window = llrti_decoder_window(b);
-    const uint32_t first = llrti_hparams_u32_or(&b->hp, &first_layer, 28);
-    if (!llrti_build_ok(b)) return;
-    for (uint32_t i = first; i < d->n_layer; i++) d->window[i] = window;
-    llrti_decoder_read_layer_types(b, d);
-}
-
 void llrti_family_qwen2(llrti_builder *b)
 {
     llrti_decoder d;
     b->hf_prefix = "model.";
     llrti_decoder_read(b, &d, 0, LLRT_ROPE_HALVES);
     d.qkv_bias = LLRTI_BIAS_REQUIRED;
-    read_windows(b, &d);
+    llrti_decoder_read_late_windows(b, &d);
     llrti_decoder_emit(b, &d);
 }
 
@@ -39,6 +27,6 @@ void llrti_family_qwen3(llrti_builder *b)
     if (llrti_hparams_bool_or(&b->hp, LLRTI_HP(ATTENTION_BIAS), false))
         d.qkv_bias = d.out_bias = LLRTI_BIAS_REQUIRED;
     d.has_qk_norm = true;
-    read_windows(b, &d);
+    llrti_decoder_read_late_windows(b, &d);
     llrti_decoder_emit(b, &d);
 }
