@@ -54,7 +54,9 @@
     X("qwen2_moe", false, true, qwen2_moe, ", ") \
     X("qwen3moe", true, false, qwen3_moe, ", ") \
     X("qwen3_moe", false, true, qwen3_moe, ", ") \
-    X("olmoe",   true,  true, olmoe,   ", ")
+    X("olmoe",   true,  true, olmoe,   ", ")  \
+    X("gpt-oss", true,  false, gpt_oss, ", ") \
+    X("gpt_oss", false, true, gpt_oss, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
