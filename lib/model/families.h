@@ -56,7 +56,10 @@
     X("qwen3_moe", false, true, qwen3_moe, ", ") \
     X("olmoe",   true,  true, olmoe,   ", ")  \
     X("gpt-oss", true,  false, gpt_oss, ", ") \
-    X("gpt_oss", false, true, gpt_oss, ", ")
+    X("gpt_oss", false, true, gpt_oss, ", ")  \
+    X("deepseek2", true, false, deepseek2, ", ") \
+    X("deepseek_v2", false, true, deepseek2, ", ") \
+    X("deepseek_v3", false, true, deepseek3, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
