@@ -59,7 +59,15 @@
     X("gpt_oss", false, true, gpt_oss, ", ")  \
     X("deepseek2", true, false, deepseek2, ", ") \
     X("deepseek_v2", false, true, deepseek2, ", ") \
-    X("deepseek_v3", false, true, deepseek3, ", ")
+    X("deepseek_v3", false, true, deepseek3, ", ") \
+    X("qwen3next", true, false, qwen3_next, ", ") \
+    X("qwen3_next", false, true, qwen3_next, ", ") \
+    X("qwen35",  true,  false, qwen3_5, ", ") \
+    X("qwen3_5", false, true, qwen3_5, ", ")  \
+    X("qwen3_5_text", false, true, qwen3_5, ", ") \
+    X("qwen35moe", true, false, qwen3_5_moe, ", ") \
+    X("qwen3_5_moe", false, true, qwen3_5_moe, ", ") \
+    X("qwen3_5_moe_text", false, true, qwen3_5_moe, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */
