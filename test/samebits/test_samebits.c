@@ -413,18 +413,66 @@ static void run_model(const model *m, bool is_full)
     printf("%s: %d passed, %d failed, %d skipped so far\n", m->name, n_pass, n_fail, n_skip);
 }
 
+/* ---- The hostile plug-in ---- */
+
+static void run_hostile(const model *m, const char *folder, uint32_t n_layer, uint32_t n_kv_type)
+{
+    static const llrt_type kv[] = {LLRT_TYPE_F32, LLRT_TYPE_F16, LLRT_TYPE_BF16, LLRT_TYPE_Q8_0};
+    const llrt_placement cuts[][2] = {{{"hostile:0", 0}, {NULL, 0}},
+                                      {{"hostile:0", 1}, {"hostile:0", n_layer - 1}},
+                                      {{"cpu", 1}, {"hostile:0", n_layer - 1}},
+                                      {{"hostile:0", n_layer - 1}, {"cpu", 1}},
+                                      {{"cpu", 1}, {"cpu", n_layer - 1}}};
+    for (uint32_t k = 0; k < n_kv_type; k++) {
+        const setting s = {"ref", LLRT_PRECISION_F32, kv[k], LLRT_WEIGHTS_REPACKED};
+        reference r = {0, NULL, NULL};
+        if (!make_reference(m, &s, &r, NULL)) {
+            n_fail++;
+            continue;
+        }
+        for (int c = 0; c < 5; c++) {
+            llrt_engine_options o = options_of(m, &s);
+            o.plugin_dir = folder;
+            o.placement = cuts[c];
+            o.n_placement = c ? 2 : 1;
+            o.n_thread = 2;
+            llrt_engine *const engine = open_model(m, &o, NULL);
+            if (!engine) {
+                n_fail++;
+                continue;
+            }
+            report(run_chunks(m, &r, engine, 50, 2), m, &s, "hostile, cut", c, 0);
+            report(run_batch(m, &r, engine, 4, 9), m, &s, "hostile batch, cut", c, 0);
+            llrt_engine_close(engine);
+        }
+        free_reference(&r);
+    }
+    printf("hostile, %s: %d passed, %d failed, %d skipped so far\n", m->name, n_pass, n_fail,
+           n_skip);
+}
+
 /* ---- One model of each kind ---- */
+
+static uint32_t count_layers(const model *m)
+{
+    llrt_engine_options o;
+    llrt_engine *engine = NULL;
+    llrt_model_info info = {.struct_size = sizeof info};
+    llrt_engine_options_init(&o, sizeof o);
+    o.metadata_only = 1;
+    check(llrt_engine_open(m->path, &o, &engine, &err));
+    check(llrt_engine_info(engine, &info, &err));
+    llrt_engine_close(engine);
+    return info.n_layer;
+}
 
 /* Two stages on the CPU, every cut. */
 static void run_cuts(const model *m, const setting *s, const reference *r)
 {
     llrt_engine_options o = options_of(m, s);
-    llrt_engine *engine = open_model(m, &o, NULL);
-    llrt_model_info info = {.struct_size = sizeof info};
-    if (!engine) return;
-    check(llrt_engine_info(engine, &info, &err));
-    llrt_engine_close(engine);
-    for (uint32_t cut = 1; cut < info.n_layer; cut++) {
+    llrt_engine *engine;
+    const uint32_t n_layer = count_layers(m);
+    for (uint32_t cut = 1; cut < n_layer; cut++) {
         const llrt_placement placement[2] = {{"cpu", cut}, {"cpu", 0}};
         o.placement = placement;
         o.n_placement = 2;
@@ -464,9 +512,10 @@ static void run_kind(const model *m, bool is_full)
            n_fail);
 }
 
-static void run_kinds(bool is_full)
+static void run_kinds(bool is_full, const char *hostile_folder)
 {
-    static const char *const names[] = {"mistral"};
+    static const char *const names[] = {"mistral",     "gemma3",  "mixtral", "gpt_oss",
+                                        "deepseek_v2", "qwen3_5", "mamba2"};
     const char *const data = getenv("LLRT_TEST_DATA");
     char path[512];
     if (!data || !llrti_path_is_dir(data)) {
@@ -478,45 +527,8 @@ static void run_kinds(bool is_full)
         snprintf(path, sizeof path, "%s/numeric/architectures/%s", data, names[i]);
         const model m = {names[i], path, NULL, 140, false, true, 4};
         run_kind(&m, is_full);
+        if (hostile_folder) run_hostile(&m, hostile_folder, count_layers(&m), is_full ? 4 : 1);
     }
-}
-
-/* ---- The hostile plug-in ---- */
-
-static void run_hostile(const model *m, const char *folder, uint32_t n_layer)
-{
-    static const llrt_type kv[] = {LLRT_TYPE_F32, LLRT_TYPE_F16, LLRT_TYPE_BF16, LLRT_TYPE_Q8_0};
-    const llrt_placement cuts[][2] = {{{"hostile:0", 0}, {NULL, 0}},
-                                      {{"hostile:0", 1}, {"hostile:0", n_layer - 1}},
-                                      {{"cpu", 1}, {"hostile:0", n_layer - 1}},
-                                      {{"hostile:0", n_layer - 1}, {"cpu", 1}},
-                                      {{"cpu", 1}, {"cpu", n_layer - 1}}};
-    for (uint32_t k = 0; k < 4; k++) {
-        const setting s = {"ref", LLRT_PRECISION_F32, kv[k], LLRT_WEIGHTS_REPACKED};
-        reference r = {0, NULL, NULL};
-        if (!make_reference(m, &s, &r, NULL)) {
-            n_fail++;
-            continue;
-        }
-        for (int c = 0; c < 5; c++) {
-            llrt_engine_options o = options_of(m, &s);
-            o.plugin_dir = folder;
-            o.placement = cuts[c];
-            o.n_placement = c ? 2 : 1;
-            o.n_thread = 2;
-            llrt_engine *const engine = open_model(m, &o, NULL);
-            if (!engine) {
-                n_fail++;
-                continue;
-            }
-            report(run_chunks(m, &r, engine, 50, 2), m, &s, "hostile, cut", c, 0);
-            report(run_batch(m, &r, engine, 4, 9), m, &s, "hostile batch, cut", c, 0);
-            llrt_engine_close(engine);
-        }
-        free_reference(&r);
-    }
-    printf("hostile, %s: %d passed, %d failed, %d skipped so far\n", m->name, n_pass, n_fail,
-           n_skip);
 }
 
 /* ---- A model of many formats ---- */
@@ -631,17 +643,17 @@ int main(int argc, char **argv)
         const model m = {"stories260K", stories, NULL, 130, false, true, 8};
         run_model(&m, true);
     }
-    run_kinds(is_full);
     const char *const hostile = getenv("LLRT_TEST_HOSTILE");
     const char *const slash = hostile ? strrchr(hostile, '/') : NULL;
     if (slash) {
         snprintf(folder, sizeof folder, "%.*s", (int)(slash - hostile), hostile);
-        run_hostile(&m_tiny, folder, 3);
-        run_hostile(&m_mixed, folder, 2);
+        run_hostile(&m_tiny, folder, 3, 4);
+        run_hostile(&m_mixed, folder, 2, 4);
     } else {
         printf("skipped: the hostile plug-in (LLRT_TEST_HOSTILE)\n");
         n_skip++;
     }
+    run_kinds(is_full, slash ? folder : NULL);
     tiny_free(&tiny);
     tiny_free(&mixed);
     printf("%d passed, %d failed, %d skipped\n", n_pass, n_fail, n_skip);
