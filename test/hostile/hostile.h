@@ -25,7 +25,9 @@
 llrt_status hostile_fail(llrt_error *err, llrt_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** The library broke the contract of the table: LLRT_ERR_INTERNAL with "contract: " and the text. */
+/**
+ * The library broke the contract of the table: LLRT_ERR_INTERNAL with "contract: " and the text.
+ */
 #define hostile_violation(err, ...) hostile_fail(err, LLRT_ERR_INTERNAL, "contract: " __VA_ARGS__)
 
 #define HOSTILE_TRY(call)                                                                          \
@@ -253,7 +255,9 @@ const llrt_step_seq *hostile_seq(const hostile_run *x, size_t row);
 
 /** Executes one operator (hostile_ops.c). */
 llrt_status hostile_op_run(const hostile_run *x, const llrt_op *op);
-/** Output row `row` of a weight, whose float32 values are `w`, times `in`, at the model's precision. */
+/**
+ * Output row `row` of a weight, whose float32 values are `w`, times `in`, at the model's precision.
+ */
 float hostile_product(const hostile_run *x, uint32_t tensor, uint64_t row, const float *w,
                       const float *in);
 /** Adds a row that a weight's matrix number `index` was given to its sums of squares. */
@@ -288,11 +292,16 @@ void hostile_rope(const llrt_op *op, const float *x, float *out, size_t width,
                   const int32_t *position);
 /** Product of a row of weights and a row of activations in float32. */
 float hostile_dot(const float *w, const float *x, size_t k);
-/** The same with activations in blocks of 32 int8; `w` are the values of a Q8_0 or Q4_0 row at `from`. */
+/**
+ * The same with activations in blocks of 32 int8; `w` are the values of a Q8_0 or Q4_0 row at
+ * `from`.
+ */
 float hostile_dot_int8(const hostile_type *type, const unsigned char *from, const float *x,
                        size_t k);
 double hostile_log_sum_exp(const float *logit, size_t n);
-/** What a logit counts as in a selection: NaN is -infinity, +infinity the largest float, -0 is 0. */
+/**
+ * What a logit counts as in a selection: NaN is -infinity, +infinity the largest float, -0 is 0.
+ */
 float hostile_clean(float logit);
 
 /* One query row of one head; tiles of LLRT_PAGE_TOK absolute positions come in ascending order. */

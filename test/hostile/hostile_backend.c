@@ -3,18 +3,21 @@
  * The hostile test backend: a plug-in made from <llrt/backend.h> alone that does everything
  * a backend may do and nothing it need not, to show that the library relies on the contract only.
  *
- *   memory      weights, pages and values are in regions that fault on access while no call of this backend
- *               has them open; models and runtimes are scrambled addresses, useless as pointers
+ *   memory      weights, pages and values are in regions that fault on access while no call of
+ *               this backend has them open; models and runtimes are scrambled addresses, useless as
+ *               pointers
  *   time        step_submit only queues; a thread of the runtime executes, and reads what it
  *               borrows late; a checksum tells when that changed before step_wait
- *   poison      new pages, values and scratch are filled with NaN; what was not declared as an output can't be read
- *   contract    rows of weights, order of calls, one caller at a time, page tables, positions that were never
- *               written, state slots, adapters, selection lists: a breach is LLRT_ERR_INTERNAL with a
- *               text that begins "contract:"
+ *   poison      new pages, states, values and scratch are filled with NaN, and so is what a failed
+ *               step would have written; what was not declared as an output can't be read
+ *   contract    rows of weights, order of calls, one caller at a time, page tables, positions that
+ *               were never written, state slots, adapters, selection lists: a breach is
+ *               LLRT_ERR_INTERNAL with a text that begins "contract:"
  *
- * The arithmetic is that of the CPU backend's reference kernels, bit for bit. There are two devices, "hostile:0" and
- * "hostile:1", so that a program can run in two stages. Linux and other POSIX systems only.
- * All memory comes from the llrt_host, so plans and allocation failures are exact.
+ * The arithmetic is that of the CPU backend's reference kernels, bit for bit. There are two
+ * devices, "hostile:0" and "hostile:1", so that a program can run in two stages. Linux and other
+ * POSIX systems only. All memory comes from the llrt_host, so plans and allocation failures are
+ * exact.
  */
 #include "hostile.h"
 
@@ -142,7 +145,9 @@ static hostile_runtime *as_runtime(void *handle, llrt_error *err)
     return NULL;
 }
 
-/* Calls of one model or runtime come one at a time. Returns false when another one is in progress. */
+/*
+ * Calls of one model or runtime come one at a time. Returns false when another one is in progress.
+ */
 static bool enter(atomic_int *n_inside, llrt_error *err)
 {
     if (atomic_fetch_add(n_inside, 1) == 0) return true;
@@ -506,7 +511,10 @@ static const llrt_program *program_at(const program_list *list, uint32_t i)
     return (const llrt_program *)(const void *)((const char *)list->first + i * list->stride);
 }
 
-/* Everything of a runtime in host memory; also computes the offsets in scratch. Returns the bytes of scratch. */
+/*
+ * Everything of a runtime in host memory; also computes the offsets in scratch. Returns the bytes
+ * of scratch.
+ */
 static size_t lay_out_runtime(hostile_runtime *r, const hostile_model *m, const program_list *list,
                               const llrt_runtime_limits *limits, pile *p)
 {
@@ -790,7 +798,10 @@ size_t hostile_v_bytes(const hostile_model *m, uint32_t kv)
 
 /* ---- Steps ---- */
 
-/* What can be said without following a pointer into what the step borrows; the rest is checked late. */
+/*
+ * What can be said without following a pointer into what the step borrows; the rest is checked
+ * late.
+ */
 static llrt_status check_step(const hostile_runtime *r, const llrt_step_desc *s, llrt_error *err)
 {
     if (s->struct_size < sizeof *s) return hostile_violation(err, "step_desc.struct_size");

@@ -2,8 +2,8 @@
 /*
  * Checks of a model description by the hostile test backend.
  *
- * Everything include/llrt/backend.h says about descriptions is tested before anything is
- * allocated: known types and operators, shapes that fit each other, values that are written once and before
+ * Everything include/llrt/backend.h says about descriptions is tested before anything is allocated:
+ * known types and operators, shapes that fit each other, values that are written once and before
  * they are read, layers that ascend, inputs and outputs that exist. What a backend may refuse is
  * LLRT_ERR_UNSUPPORTED; what the library may never send is a violation.
  */

@@ -3,8 +3,8 @@
  * Mixture of experts on the hostile test backend: scores, choice, weights, and the chosen
  * experts' layers, one row after the other.
  *
- * Every step is written down in the order that defines its result: sums over experts ascend, sums over
- * the chosen go in the order of the choice, which is also the order in which their outputs are
+ * Every step is written down in the order that defines its result: sums over experts ascend, sums
+ * over the chosen go in the order of the choice, which is also the order in which their outputs are
  * added. Runs on the runtime's own thread with all regions open.
  */
 #include "hostile.h"
@@ -46,8 +46,8 @@ static void compute_scores(const llrt_op *op, const float *logit, float *score, 
 }
 
 /*
- * Index of the largest of n numbers that is not taken, the lower one of equals. Taking it is done by the caller,
- * who sets is_taken.
+ * Index of the largest of n numbers that is not taken, the lower one of equals. Taking it is done
+ * by the caller, who sets is_taken.
  */
 static uint32_t find_largest(const float *x, uint32_t n, const bool *is_taken)
 {
@@ -57,7 +57,10 @@ static uint32_t find_largest(const float *x, uint32_t n, const bool *is_taken)
     return best;
 }
 
-/* Marks as taken all experts whose group is not among the best. `group` is room for n_group numbers. */
+/*
+ * Marks as taken all experts whose group is not among the best. `group` is room for n_group
+ * numbers.
+ */
 static void drop_groups(const llrt_op *op, const float *by, uint32_t n, float *group,
                         bool *is_taken)
 {

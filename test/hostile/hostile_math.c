@@ -2,11 +2,11 @@
 /*
  * The arithmetic of the hostile test backend.
  *
- * The CPU backend defines every result by an order of float operations, and this file carries that definition out a second
- * time, in scalar code that shares no line with it: fmaf where the definition fuses, separate operations
- * everywhere else, sums over 16 lanes where it says so, attention in tiles of absolute
- * positions merged from left to right. Constants are part of the definition. Compiled without
- * contraction; pure functions, any thread.
+ * The CPU backend defines every result by an order of float operations, and this file carries that
+ * definition out a second time, in scalar code that shares no line with it: fmaf where the
+ * definition fuses, separate operations everywhere else, sums over 16 lanes where it says so,
+ * attention in tiles of absolute positions merged from left to right. Constants are part of the
+ * definition. Compiled without contraction; pure functions, any thread.
  */
 #include "hostile.h"
 
@@ -174,7 +174,10 @@ void hostile_layer_norm(const float *x, const float *w, const float *bias, float
     }
 }
 
-/* Sine and cosine in double, each operation rounded: quarter turns off in three parts, then Taylor series. */
+/*
+ * Sine and cosine in double, each operation rounded: quarter turns off in three parts, then Taylor
+ * series.
+ */
 static void compute_sincos(double angle, double *sine, double *cosine)
 {
     static const double factorial[] = {

@@ -2,8 +2,8 @@
 /*
  * The operators of the hostile test backend, row by row, except the experts and the recurrent ones.
  *
- * Run on the runtime's own thread with all regions open; what they point at has been checked by hostile_step.c. Arithmetic
- * is in hostile_math.c; here is which row of what meets which.
+ * Run on the runtime's own thread with all regions open; what they point at has been checked by
+ * hostile_step.c. Arithmetic is in hostile_math.c; here is which row of what meets which.
  */
 #include "hostile.h"
 

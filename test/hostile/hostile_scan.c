@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The recurrent operators of the hostile test backend: short convolution, gated delta rule, state-space scan.
+ * The recurrent operators of the hostile test backend: short convolution, gated delta rule, state-
+ * space scan.
  *
- * Each walks the rows of a sequence in order with the state in the sequence's slot state_out, which begins as a copy of
- * state_in or zeros, and copies it out wherever the step asks for the state at the end of a page. hostile_step.c has
- * checked the slots. Runs on the runtime's own thread with all regions open.
+ * Each walks the rows of a sequence in order with the state in the sequence's slot state_out, which
+ * begins as a copy of state_in or zeros, and copies it out wherever the step asks for the state at
+ * the end of a page. hostile_step.c has checked the slots. Runs on the runtime's own thread with
+ * all regions open.
  */
 #include "hostile.h"
 

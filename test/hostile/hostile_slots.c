@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the hostile test backend keeps from one step to the next, and the calls that touch it between steps: pages,
- * state slots, adapters, sums of squares.
+ * What the hostile test backend keeps from one step to the next, and the calls that touch it
+ * between steps: pages, state slots, adapters, sums of squares.
  *
- * A position of a page counts as written per slot, because two programs may fill different slots of one page; a
- * page can be read or copied where any slot has been written, as its other slots may belong to a program that never ran.
- * Everything is checked before anything is changed.
+ * A position of a page counts as written per slot, because two programs may fill different slots of
+ * one page; a page can be read or copied where any slot has been written, as its other slots may
+ * belong to a program that never ran. Everything is checked before anything is changed.
  */
 #include "hostile.h"
 
@@ -146,7 +146,9 @@ static llrt_status check_slot(const hostile_runtime *r, uint32_t slot, size_t n,
     return LLRT_OK;
 }
 
-/* Slots are moved whole; which of their states a program has written is left to the reader's step. */
+/*
+ * Slots are moved whole; which of their states a program has written is left to the reader's step.
+ */
 llrt_status hostile_state_read(void *handle, uint32_t slot, float *to, size_t n, llrt_error *err)
 {
     hostile_runtime *const r = hostile_enter_between(handle, err);

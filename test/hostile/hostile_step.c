@@ -4,8 +4,9 @@
  * operator to its last, selection.
  *
  * Runs on the runtime's own thread with all regions open. Every value is filled with NaN before the
- * first operator, so that a row nobody computed shows up in the result. Rows are computed one after the other;
- * nothing is shared between them, which makes the results independent of what else is in the step.
+ * first operator, so that a row nobody computed shows up in the result. Rows are computed one after
+ * the other; nothing is shared between them, which makes the results independent of what else is in
+ * the step.
  */
 #include "hostile.h"
 
@@ -102,7 +103,9 @@ static bool find_reach(const hostile_run *x, const llrt_step_seq *q, uint32_t gr
     return is_used;
 }
 
-/* Pages that a sequence writes to must be in no other list of the step, and only once in its own. */
+/*
+ * Pages that a sequence writes to must be in no other list of the step, and only once in its own.
+ */
 static llrt_status check_exclusive(const hostile_run *x, uint32_t group, uint32_t i_seq,
                                    uint32_t i_page)
 {
@@ -145,8 +148,8 @@ static llrt_status check_table(const hostile_run *x, uint32_t i_seq, uint32_t gr
 }
 
 /*
- * Every position that an attention reads from before the step must have been written in its slot; where all are
- * kept, all of them.
+ * Every position that an attention reads from before the step must have been written in its slot;
+ * where all are kept, all of them.
  */
 static llrt_status check_history(const hostile_run *x, uint32_t i_seq)
 {
@@ -167,8 +170,8 @@ static llrt_status check_history(const hostile_run *x, uint32_t i_seq)
 }
 
 /*
- * What is at and after the step's positions belongs to a past that was cut off: in the slots of this program it becomes
- * poison.
+ * What is at and after the step's positions belongs to a past that was cut off: in the slots of
+ * this program it becomes poison.
  */
 static void clear_positions(const hostile_run *x, const llrt_step_seq *q)
 {
@@ -223,8 +226,9 @@ static bool has_states(const hostile_run *x)
 }
 
 /*
- * The slots a sequence writes: number 0 is where it ends, the others are its page ends from the first one on.
- * false: there is no number `i`. *position is that of the token after; *slot may be LLRT_NONE.
+ * The slots a sequence writes: number 0 is where it ends, the others are its page ends from the
+ * first one on. false: there is no number `i`. *position is that of the token after; *slot may be
+ * LLRT_NONE.
  */
 static bool output_slot(const llrt_step_seq *q, uint32_t i, uint32_t *slot, uint32_t *position)
 {

@@ -3,8 +3,8 @@
  * Element types of the hostile test backend: widening of every block format to float32, and
  * the rounding that stores keys and values.
  *
- * Written from the public descriptions of the formats. All products of a block scale
- * and a small integer are exact in float32, so the order of the multiplications does not matter; where a
+ * Written from the public descriptions of the formats. All products of a block scale and a small
+ * integer are exact in float32, so the order of the multiplications does not matter; where a
  * minimum is subtracted there is exactly one rounding. Pure functions, any thread.
  */
 #include "hostile.h"
@@ -135,7 +135,10 @@ static void widen_q8_0(const unsigned char *b, float *y)
     for (int i = 0; i < 32; i++) y[i] = (float)(int8_t)b[2 + i] * d;
 }
 
-/* 16 groups of 16: a byte with scale and minimum each; two bits per value, four strides of 32 per 32 bytes. */
+/*
+ * 16 groups of 16: a byte with scale and minimum each; two bits per value, four strides of 32 per
+ * 32 bytes.
+ */
 static void widen_q2_k(const unsigned char *b, float *y)
 {
     const float d = hostile_f16_widen(read_u16(b + 80)), m = hostile_f16_widen(read_u16(b + 82));
@@ -228,7 +231,10 @@ static void widen_iq4_xs(const unsigned char *b, float *y)
     }
 }
 
-/* Two-bit exponent, one-bit mantissa: 0 0.5 1 1.5 2 3 4 6, with a power of two as the block's scale. */
+/*
+ * Two-bit exponent, one-bit mantissa: 0 0.5 1 1.5 2 3 4 6, with a power of two as the block's
+ * scale.
+ */
 static void widen_mxfp4(const unsigned char *b, float *y)
 {
     static const int8_t twice[8] = {0, 1, 2, 3, 4, 6, 8, 12};
@@ -286,7 +292,10 @@ size_t hostile_kv_bytes(uint32_t kv_type, size_t n)
     }
 }
 
-/* Scale = largest magnitude / 127 as float16; values times the inverse of the unrounded scale, to nearest even. */
+/*
+ * Scale = largest magnitude / 127 as float16; values times the inverse of the unrounded scale, to
+ * nearest even.
+ */
 static void store_q8_0(const float *x, unsigned char *to, size_t n)
 {
     float largest = 0;
