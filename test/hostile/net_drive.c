@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stages, sides and the script of net_drive.h. Everything a step borrows lies in the script and is the same for all sides.
+ * Stages, sides and the script of net_drive.h. Everything a step borrows lies in the script and is
+ * the same for all sides.
  */
 #include <dlfcn.h>
 #include <math.h>
@@ -55,7 +56,7 @@ void put_weights(const llrt_backend *backend, void *model, const net *n)
     }
 }
 
-static llrt_status open_stage(stage *s, const llrt_host *host, const net *n, llrt_model_desc *desc)
+static void open_stage(stage *s, const llrt_host *host, const net *n, llrt_model_desc *desc)
 {
     llrt_error err = LLRT_ERROR_INIT;
     llrt_runtime_limits limits = {.struct_size = sizeof limits,
@@ -63,23 +64,19 @@ static llrt_status open_stage(stage *s, const llrt_host *host, const net *n, llr
                                   .n_seq = 3,
                                   .n_out = DRIVE_ROWS,
                                   .n_page = {DRIVE_PAGES},
-                                  .n_state = n->n_state ? DRIVE_STATES : 0};
+                                  .n_state = n->n_state ? DRIVE_STATES : 0,
+                                  .n_adapter = DRIVE_ADAPTERS,
+                                  .adapter_rank = DRIVE_RANK,
+                                  .with_squares = 1};
     for (uint32_t i = 0; i < n->n_kv; i++)
         if (n->kv[i].group == LLRT_KV_GROUP_WINDOW) limits.n_page[1] = DRIVE_WINDOW;
-    if (s->backend->adapter_put) {
-        limits.n_adapter = DRIVE_ADAPTERS;
-        limits.adapter_rank = DRIVE_RANK;
-    }
-    limits.with_squares = s->backend->squares_read != NULL;
     desc->program = &s->program;
-    const llrt_status status = s->backend->model_create(host, desc, &s->model, &err);
-    if (status == LLRT_ERR_UNSUPPORTED) return status;
-    if (status < 0) fail_msg("%s: %s", n->name, err.text);
+    if (s->backend->model_create(host, desc, &s->model, &err) < 0)
+        fail_msg("%s: %s", n->name, err.text);
     put_weights(s->backend, s->model, n);
     if (s->backend->model_finish(s->model, &err) < 0) fail_msg("%s", err.text);
     if (s->backend->runtime_create(s->model, &limits, &s->runtime, &err) < 0)
         fail_msg("%s", err.text);
-    return LLRT_OK;
 }
 
 static bool writes(const llrt_program *p, uint32_t value)
@@ -122,9 +119,8 @@ static void divide(side *s, uint32_t at)
     high->input = s->stage[1].input;
 }
 
-llrt_status side_open(side *s, const llrt_backend *const backend[2], const uint32_t device[2],
-                      const llrt_host *host, const net *n, const llrt_model_desc *desc,
-                      uint32_t cut)
+void side_open(side *s, const llrt_backend *const backend[2], const uint32_t device[2],
+               const llrt_host *host, const net *n, const llrt_model_desc *desc, uint32_t cut)
 {
     memset(s, 0, sizeof *s);
     s->n = n;
@@ -138,12 +134,8 @@ llrt_status side_open(side *s, const llrt_backend *const backend[2], const uint3
         llrt_model_desc d = *desc;
         s->stage[s->n_stage].backend = backend[s->n_stage];
         d.device = &device[s->n_stage];
-        const llrt_status status = open_stage(&s->stage[s->n_stage], host, n, &d);
-        if (status == LLRT_OK) continue;
-        side_close(s);
-        return status;
+        open_stage(&s->stage[s->n_stage], host, n, &d);
     }
-    return LLRT_OK;
 }
 
 void side_close(side *s)
@@ -358,9 +350,7 @@ void side_compare(side *a, side *b, const script *x, llrt_type kv_type, const ch
         }
         if (t->n) compare_states(a, b, t->state);
     }
-    for (uint32_t i = 0; i < a->n->n_tensor; i++)
-        if (a->stage[0].backend->squares_read && b->stage[0].backend->squares_read)
-            compare_squares(a, b, i, what);
+    for (uint32_t i = 0; i < a->n->n_tensor; i++) compare_squares(a, b, i, what);
 }
 
 /* ---- Script ---- */
@@ -379,16 +369,15 @@ static const chunk chunks[] = {{1, 0, false, 0}, {63, 0, false, 0},  {7, 60, fal
 static const chunk whole_chunks[] = {
     {1, 0, false, 0}, {64, 0, false, 0}, {70, 0, false, 0}, {30, 40, false, 0}, {65, 3, false, 0}};
 
-static void fill_timeline(timeline *t, const net *n, bool has_extras, int which, uint64_t *seed)
+static void fill_timeline(timeline *t, const net *n, int which, uint64_t *seed)
 {
     t->embedding = malloc(DRIVE_TOKENS * NET_WIDTH * sizeof *t->embedding);
     for (uint32_t i = 0; i < DRIVE_TOKENS; i++) {
         t->token[i] = (int32_t)(net_random(seed) % NET_VOCAB);
         t->type[i] = (uint8_t)(net_random(seed) % 3);
         t->end[i] = i + 1;
-        for (int j = 0; j < 3; j++)
-            t->position[3 * i + j] = has_extras ? (int32_t)(net_random(seed) % 300) : (int32_t)i;
-        if (has_extras && i % 17 == 5 && which == 0) t->token[i] = -1;
+        for (int j = 0; j < 3; j++) t->position[3 * i + j] = (int32_t)(net_random(seed) % 300);
+        if (i % 17 == 5 && which == 0) t->token[i] = -1;
     }
     for (uint32_t i = 0; i < DRIVE_TOKENS * NET_WIDTH; i++)
         t->embedding[i] = (float)(net_random(seed) % 2001) / 1000.0f - 1.0f;
@@ -399,7 +388,6 @@ static void fill_timeline(timeline *t, const net *n, bool has_extras, int which,
         t->at[i] = which == 0 && i == 0 ? LLRT_NONE : 4 + (uint32_t)which * 4 + i;
     }
     t->state = LLRT_NONE;
-    if (!has_extras) return;
     t->n_adapter = which ? 1 : 2;
     t->adapter[0] = which ? 0 : 2;
     t->adapter[1] = 0;
@@ -428,14 +416,13 @@ static void fill_adapters(script *s, uint64_t *seed)
         }
 }
 
-void script_create(script *s, const net *n, bool has_extras)
+void script_create(script *s, const net *n)
 {
     uint64_t seed = 77;
     memset(s, 0, sizeof *s);
     s->n = n;
-    s->has_extras = has_extras;
-    for (int i = 0; i < 2; i++) fill_timeline(&s->t[i], n, has_extras, i, &seed);
-    if (has_extras) fill_adapters(s, &seed);
+    for (int i = 0; i < 2; i++) fill_timeline(&s->t[i], n, i, &seed);
+    fill_adapters(s, &seed);
     s->embedding = malloc(DRIVE_ROWS * NET_WIDTH * sizeof *s->embedding);
 }
 
@@ -450,7 +437,7 @@ void script_free(script *s)
 void side_adapt(side *s, const script *x)
 {
     llrt_error err = LLRT_ERROR_INIT;
-    for (int i = 0; i < s->n_stage && x->has_extras; i++)
+    for (int i = 0; i < s->n_stage; i++)
         for (uint32_t slot = 0; slot < DRIVE_ADAPTERS; slot++) {
             const stage *const g = &s->stage[i];
             llrt_adapter_part part[NET_MAX];
@@ -561,7 +548,7 @@ bool script_next(script *s)
         s->t[0].state = s->t[0].at[c->rewind_a / 64 - 1];
     }
     for (int i = 0; i < 2 && s->n->is_whole; i++) s->t[i].n = 0;
-    if (c->a) add_sequence(s, 0, c->a, c->is_bidirectional && s->has_extras, 0);
+    if (c->a) add_sequence(s, 0, c->a, c->is_bidirectional, 0);
     if (c->b) add_sequence(s, 1, c->b, false, c->a);
     s->step.struct_size = sizeof s->step;
     s->step.n_row = c->a + c->b;
@@ -569,11 +556,9 @@ bool script_next(script *s)
     s->step.token = s->token;
     s->step.seq = s->seq;
     s->step.out_row = s->out_row;
-    if (s->has_extras) {
-        s->step.embedding = s->embedding;
-        s->step.position = s->position;
-        s->step.token_type = s->type;
-    }
+    s->step.embedding = s->embedding;
+    s->step.position = s->position;
+    s->step.token_type = s->type;
     add_select(s);
     return true;
 }

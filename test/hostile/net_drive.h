@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Drives small networks through backend tables as an engine would: weights in pieces, one or two stages, two sequences in
- * chunks of several sizes with page tables that forget, state slots that alternate, adapters, and a rewind at the end.
- * The same script runs on any number of sides, so that they can be compared step by step.
+ * Drives small networks through backend tables as an engine would: weights in pieces, one or two
+ * stages, two sequences in chunks of several sizes with page tables that forget, state slots that
+ * alternate, adapters, and a rewind at the end. The same script runs on any number of sides, so
+ * that they can be compared step by step.
  */
 #ifndef NET_DRIVE_H
 #define NET_DRIVE_H
@@ -39,16 +40,18 @@ typedef struct side {
 } side;
 
 /**
- * Opens the net on `backend`, or cut before the first operator of layer `cut` (not 0) on two of them, with `desc`'s types and
- * the devices of `device`. Limits: the numbers above. LLRT_ERR_UNSUPPORTED is returned, anything else fails the test.
+ * Opens the net on `backend`, or cut before the first operator of layer `cut` (not 0) on two of
+ * them, with `desc`'s types and the devices of `device`. Limits: the numbers above. A failure is
+ * the test's.
  */
-llrt_status side_open(side *s, const llrt_backend *const backend[2], const uint32_t device[2],
-                      const llrt_host *host, const net *n, const llrt_model_desc *desc,
-                      uint32_t cut);
+void side_open(side *s, const llrt_backend *const backend[2], const uint32_t device[2],
+               const llrt_host *host, const net *n, const llrt_model_desc *desc, uint32_t cut);
 void side_close(side *s);
 /** Index of the stage that computes a value. */
 int side_owner(const side *s, uint32_t value);
-/** Whether LINEAR or HEAD (or with is_any HEAD_LINEAR or EXPERTS) of a stage multiplies by a tensor. */
+/**
+ * Whether LINEAR or HEAD (or with is_any HEAD_LINEAR or EXPERTS) of a stage multiplies by a tensor.
+ */
 bool stage_multiplies(const stage *s, uint32_t tensor, bool is_any);
 /** All weights of the net to a model, in pieces, last first. */
 void put_weights(const llrt_backend *backend, void *model, const net *n);
@@ -70,7 +73,10 @@ void outcome_free(outcome *out);
 void outcome_compare(const net *n, const outcome *a, const outcome *b, const llrt_step_desc *step,
                      const char *what);
 
-/** The state of both slots and pages that the script uses, and squares, bit for bit; then swaps them. */
+/**
+ * The state of both slots and pages that the script uses, and squares, bit for bit; then swaps
+ * them.
+ */
 typedef struct script script;
 void side_compare(side *a, side *b, const script *x, llrt_type kv_type, const char *what);
 
@@ -91,7 +97,6 @@ typedef struct timeline {
 
 struct script {
     const net *n;
-    bool has_extras; /* explicit positions, bidirectional rows, adapters, embeddings */
     timeline t[2];
     uint32_t i_step;
     uint32_t first[2]; /* tokens of a sequence before the present step */
@@ -109,7 +114,7 @@ struct script {
     llrt_select select[2];
 };
 
-void script_create(script *s, const net *n, bool has_extras);
+void script_create(script *s, const net *n);
 /** The next step is in s->step, for side_step; false: that was the last one. */
 bool script_next(script *s);
 /** Whether the next step goes back in time, so that squares count rows twice from there. */

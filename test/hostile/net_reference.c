@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Double-precision meaning of small networks; see net_reference.h. Written for reading: each operator is
- * its formula over the rows of a sequence.
+ * Double-precision meaning of small networks; see net_reference.h. Written for reading: each
+ * operator is its formula over the rows of a sequence.
  */
 #include "net_reference.h"
 
@@ -146,7 +146,8 @@ static void rank_experts(const llrt_op *op, const double *by, uint32_t n, uint32
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t better = 0;
-        for (uint32_t g = 0; g < n_group; g++) better += score[g] > score[i / size];
+        for (uint32_t g = 0; g < n_group; g++)
+            better += score[g] > score[i / size] || (score[g] == score[i / size] && g < i / size);
         if (n_group > 1 && better >= op->u.experts.n_group_used) continue;
         uint32_t at = count++;
         for (; at > 0 && by[order[at - 1]] < by[i]; at--) order[at] = order[at - 1];

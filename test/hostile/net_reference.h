@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a network of small_net.h means, in double precision: every operator from its formula in backend.h, over a whole
- * sequence at once, with libm and without pages, states, tiles or chunks. The nets must be of float32 weights.
+ * What a network of small_net.h means, in double precision: every operator from its formula in
+ * backend.h, over a whole sequence at once, with libm and without pages, states, tiles or chunks.
+ * The nets must be of float32 weights.
  */
 #ifndef NET_REFERENCE_H
 #define NET_REFERENCE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Builds the networks of small_net.h. Matrices take the element types in turn, norms and biases are float32;
- * quantised blocks are pseudo-random bytes whose float16 scales are small positive numbers.
+ * Builds the networks of small_net.h. Matrices take the element types in turn, norms and biases are
+ * float32; quantised blocks are pseudo-random bytes whose float16 scales are small positive
+ * numbers.
  */
 #include "small_net.h"
 
@@ -250,7 +251,10 @@ static void finish(net *n, uint32_t x, uint32_t hidden, uint32_t w)
     n->output[n->program.n_output++] = hidden;
 }
 
-/* Grouped queries, windows, soft caps, both pairings of rope, norms of heads, every gated activation in turn. */
+/*
+ * Grouped queries, windows, soft caps, both pairings of rope, norms of heads, every gated
+ * activation in turn.
+ */
 static void build_gated(net *n)
 {
     static const attention kinds[3] = {
@@ -331,9 +335,20 @@ typedef struct experts {
     bool has_gate, has_bias, has_choice_bias;
 } experts;
 
+/* Makes the router's first experts twins, or its first groups: equal scores for every token. */
+static void add_twins(net *n, const llrt_op *router, const experts *e, uint32_t choice_bias)
+{
+    const uint32_t w = router->weight[0], size = e->n_group > 1 ? e->n_expert / e->n_group : 1;
+    memcpy(n->data[w], n->data[w] + size * n->row_bytes[w], size * n->row_bytes[w]);
+    const uint32_t bias[2] = {router->weight[1], choice_bias};
+    for (int i = 0; i < 2; i++)
+        if (bias[i] != LLRT_NONE) memcpy(n->data[bias[i]], n->data[bias[i]] + 4 * size, 4 * size);
+}
+
 static uint32_t mix(net *n, uint32_t x, const experts *e)
 {
     const uint32_t d = n->value[x].width, logits = linear(n, x, 1, e->n_expert, e->has_bias);
+    const llrt_op *const router = &n->op[n->program.n_op - 1];
     llrt_op *const op = add_op(n, LLRT_OP_EXPERTS, INS(x, logits), 1, d);
     if (e->has_gate) op->weight[0] = add_stack(n, d, e->d_ff, e->n_expert);
     op->weight[1] = add_stack(n, d, e->d_ff, e->n_expert);
@@ -345,6 +360,7 @@ static uint32_t mix(net *n, uint32_t x, const experts *e)
         op->weight[5] = add_tensor(n, "bias", 0, (const uint64_t[]){d, e->n_expert, 1});
     }
     if (e->has_choice_bias) op->weight[6] = add_range(n, e->n_expert, -0.2f, 0.2f);
+    add_twins(n, router, e, op->weight[6]);
     op->u.experts.n_used = e->n_used;
     op->u.experts.router = e->router;
     op->u.experts.n_group = e->n_group;

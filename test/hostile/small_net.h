@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Small networks built by hand for tests of backends: programs that together use every operator, and weights of
- * every element type (or float32 alone) filled with pseudo-random values. Also a counting llrt_host.
- * A net owns all it points to.
+ * Small networks built by hand for tests of backends: programs that together use every operator,
+ * and weights of every element type (or float32 alone) filled with pseudo-random values. Also a
+ * counting llrt_host. A net owns all it points to.
  */
 #ifndef SMALL_NET_H
 #define SMALL_NET_H
@@ -14,7 +14,6 @@
 #define NET_VOCAB 150
 #define NET_MAX 160
 #define NET_KINDS 7
-#define NET_OLD_KINDS 3
 #define NET_WIDTH 256 /* widest row of embeddings */
 
 typedef struct net {
@@ -40,9 +39,10 @@ typedef struct net {
 } net;
 
 /**
- * 0 gated: normed, rotated, gated layers with grouped queries; 1 sliced: learned positions and layer norms; 2 rest: the
- * other operators; 3 experts: routers of every kind, sinks, windowed pages; 4 recurrent: convolutions, delta rule, scans;
- * 5 latent: V in K, linears of heads, rope over three positions, slopes; 6 encoder: full masks, token types.
+ * 0 gated: normed, rotated, gated layers with grouped queries; 1 sliced: learned positions and
+ * layer norms; 2 rest: the other operators; 3 experts: routers of every kind, sinks, windowed
+ * pages; 4 recurrent: convolutions, delta rule, scans; 5 latent: V in K, linears of heads, rope
+ * over three positions, slopes; 6 encoder: full masks, token types.
  */
 net *net_create(uint32_t kind, bool is_float);
 void net_free(net *n);
