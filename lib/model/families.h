@@ -68,7 +68,8 @@
     X("qwen35moe", true, false, qwen3_5_moe, ", ") \
     X("qwen3_5_moe", false, true, qwen3_5_moe, ", ") \
     X("qwen3_5_moe_text", false, true, qwen3_5_moe, ", ") \
-    X("mamba2",  true,  true, mamba2,  ", ")
+    X("mamba2",  true,  true, mamba2,  ", ")  \
+    X("granitemoe", true, true, granitemoe, ", ")
 /* clang-format on */
 
 /* A function can serve several names, so declarations repeat, which C allows. */

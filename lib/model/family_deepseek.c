@@ -262,7 +262,8 @@ static void build(llrti_builder *b, const version *v)
 void llrti_family_deepseek2(llrti_builder *b)
 {
     /* A GGUF says which router it has; V3 shares the name of V2 there. */
-    static const version v2 = {.n_shared = 2, .moe = {.n_expert = 64, .d_ff = 1407, .scale = 1}};
+    static const version v2 = {
+        .n_shared = 2, .moe = {.n_expert = 64, .is_optional = true, .d_ff = 1407, .scale = 1}};
     build(b, &v2);
 }
 
@@ -272,6 +273,7 @@ void llrti_family_deepseek3(llrti_builder *b)
                                .n_dense = 3,
                                .n_shared = 1,
                                .moe = {.n_expert = 256,
+                                       .is_optional = true,
                                        .n_used = 8,
                                        .d_ff = 2048,
                                        .router = LLRT_ROUTER_SIGMOID,

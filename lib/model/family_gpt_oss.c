@@ -120,9 +120,6 @@ static void read_experts(llrti_builder *b, const llrti_decoder *d, llrti_moe *mo
     if (llrti_build_ok(b) && d->act != LLRT_ACT_SILU)
         llrti_hparams_fail(&b->hp, LLRT_ERR_UNSUPPORTED, LLRTI_HP(ACT),
                            "only silu is supported for this architecture");
-    if (llrti_build_ok(b) && moe->n_expert == 0)
-        llrti_build_fail(b, LLRT_ERR_FORMAT, "expert_count",
-                         "found no experts, expected the number of them");
 }
 
 void llrti_family_gpt_oss(llrti_builder *b)

@@ -75,11 +75,12 @@ void llrti_moe_read(llrti_builder *b, const llrti_decoder *d, const llrti_moe_de
     memcpy(moe->name, common_name, sizeof moe->name);
     moe->d_model = d->d_model;
     moe->how.act = d->act;
-    const uint32_t n_default = hp->is_gguf ? 0 : defaults->n_expert;
-    moe->n_expert = defaults->n_expert || hp->is_gguf
-                        ? llrti_hparams_u32_or(hp, &n_expert, n_default)
-                        : llrti_hparams_u32(hp, &n_expert);
-    if (llrti_hparams_is_null(hp, &n_expert)) moe->n_expert = 0;
+    const bool is_null = llrti_hparams_is_null(hp, &n_expert);
+    const uint32_t otherwise = hp->is_gguf || is_null ? 0 : defaults->n_expert;
+    moe->n_expert = llrti_hparams_u32_or(hp, &n_expert, otherwise);
+    if (llrti_build_ok(b) && moe->n_expert == 0 && !defaults->is_optional)
+        llrti_hparams_fail(hp, LLRT_ERR_FORMAT, &n_expert,
+                           "found no experts, expected the number of them");
     if (!llrti_build_ok(b) || moe->n_expert == 0) return;
     moe->d_ff = llrti_hparams_u32_or(hp, &expert_d_ff,
                                      defaults->d_ff && !hp->is_gguf ? defaults->d_ff : d->d_ff);
@@ -153,6 +154,7 @@ static uint32_t feed_layer(llrti_builder *b, const void *ctx, uint32_t x)
 
 void llrti_moe_attach(const llrti_moe *moe, llrti_decoder *d)
 {
+    if (moe->n_expert == 0) return;
     d->feed = feed_layer;
     d->feed_ctx = moe;
     d->keeps_own_feed = moe->is_dense;
@@ -160,14 +162,15 @@ void llrti_moe_attach(const llrti_moe *moe, llrti_decoder *d)
 
 void llrti_moe_read_mixtral(llrti_builder *b, llrti_decoder *d, llrti_moe *moe)
 {
-    llrti_moe_read(b, d, &(llrti_moe_defaults){.n_expert = 8, .n_used = 2}, moe);
+    llrti_moe_read(
+        b, d, &(llrti_moe_defaults){.n_expert = 8, .n_used = 2, .is_optional = b->hp.is_gguf}, moe);
     moe->how.is_normalized = true; /* no file says otherwise */
     moe->d_ff = d->d_ff;
     moe->name[LLRTI_MOE_ROUTER].hf = "layers.#.block_sparse_moe.gate";
     moe->name[LLRTI_MOE_GATE].hf = "layers.#.block_sparse_moe.experts.@.w1";
     moe->name[LLRTI_MOE_UP].hf = "layers.#.block_sparse_moe.experts.@.w3";
     moe->name[LLRTI_MOE_DOWN].hf = "layers.#.block_sparse_moe.experts.@.w2";
-    if (moe->n_expert) llrti_moe_attach(moe, d);
+    llrti_moe_attach(moe, d);
 }
 
 /* Gate, up and down of all experts. */

@@ -39,7 +39,8 @@ typedef struct llrti_moe {
 
 /** What a family's configuration class falls back to. */
 typedef struct llrti_moe_defaults {
-    uint32_t n_expert, n_used; /* where config.json doesn't say; 0: it must */
+    uint32_t n_expert, n_used; /* where config.json doesn't say; n_used 0: it must */
+    bool is_optional;          /* a file may say that there are no experts, or nothing */
     uint32_t d_ff;             /* 0: the decoder's */
     llrt_router router;
     bool is_normalized, is_gguf_normalized;
@@ -48,17 +49,17 @@ typedef struct llrti_moe_defaults {
 
 /**
  * Reads numbers and router options and checks them against each other; names are those of Qwen's
- * safetensors files. A model that states no experts has n_expert 0.
+ * safetensors files. Where experts are optional and there are none, n_expert is 0.
  */
 void llrti_moe_read(llrti_builder *b, const llrti_decoder *d, const llrti_moe_defaults *defaults,
                     llrti_moe *moe);
 /** Reads groups of experts; call it before emitting. n_group 0 in the file: none. */
 void llrti_moe_read_groups(llrti_builder *b, llrti_moe *moe, uint32_t n_group, uint32_t n_used);
 
-/** Mixtral's, with its names; attached when the file has experts, which a GGUF's Llama may not. */
+/** Mixtral's, with its names, and attached; a GGUF's Llama need not have experts. */
 void llrti_moe_read_mixtral(llrti_builder *b, llrti_decoder *d, llrti_moe *moe);
 
-/** Makes it the feed-forward part of the decoder's layers. Both must stay in place. */
+/** Makes it the feed-forward part of the decoder's layers, if there are experts. */
 void llrti_moe_attach(const llrti_moe *moe, llrti_decoder *d);
 /** Leaves to the decoder what Qwen's config.json says: layers listed, all but every n-th. */
 void llrti_moe_read_dense(llrti_builder *b, const llrti_decoder *d, llrti_moe *moe);
