@@ -7,7 +7,8 @@
  * every backend this program has (the CPU backend at each of its ISA levels, the hostile plug-
  * in), whole and cut into two stages, in one chunk and token by token. Two trained models follow,
  * against float32 engines: absolute bounds there. Environment: LLRT_TEST_DATA is the folder of
- * test data, LLRT_TEST_MODELS that of the demo model, LLRT_TEST_HOSTILE the plug-in.
+ * test data, LLRT_TEST_MODELS that of the demo model, LLRT_TEST_FIXTURES test/arch/fixtures,
+ * LLRT_TEST_HOSTILE the plug-in.
  */
 #include <dlfcn.h>
 #include <math.h>
@@ -71,9 +72,10 @@ static int forget_places(void **state)
 
 /* What a model has to give: sequences, and for each the logits of every position. */
 typedef struct expectation {
-    uint32_t n_sequence, n_vocab; /* or the width of hidden states */
+    uint32_t n_sequence, n_vocab; /* or the width of hidden states, or of a score */
+    bool is_score;                /* of the first position only */
     struct {
-        uint32_t n_tok;
+        uint32_t n_tok, n_row; /* rows that are compared */
         int32_t token[512];
         bool has_type;
         uint8_t type[512];
@@ -98,6 +100,7 @@ static void read_tokens(const llrti_json *list, expectation *e, uint32_t i)
     e->sequence[i].n_tok = list->n;
     for (uint32_t k = 0; k < list->n; k++)
         e->sequence[i].token[k] = (int32_t)llrti_json_int(llrti_json_at(list, k), -1);
+    e->sequence[i].n_row = e->is_score ? 1 : list->n;
 }
 
 static void read_types(const llrti_json *list, expectation *e, uint32_t i)
@@ -149,13 +152,17 @@ static bool read_json_reference(const char *path, uint32_t n_vocab, expectation 
     const llrti_json *const types = llrti_json_get(root, "token_types");
     const llrti_json *logits = llrti_json_get(root, "logits");
     if (!logits) logits = llrti_json_get(root, "hidden");
+    if (!logits) {
+        logits = llrti_json_get(root, "score");
+        e->is_score = true;
+    }
     assert_true(sequences && logits && sequences->n == logits->n && sequences->n <= 8);
     e->n_sequence = sequences->n;
     e->n_vocab = n_vocab;
     for (uint32_t i = 0; i < sequences->n; i++) {
         read_tokens(llrti_json_at(sequences, i), e, i);
         read_types(types ? llrti_json_at(types, i) : NULL, e, i);
-        const size_t n = (size_t)e->sequence[i].n_tok * n_vocab;
+        const size_t n = (size_t)e->sequence[i].n_row * n_vocab;
         e->sequence[i].logits = malloc(n * sizeof(float));
         assert_non_null(e->sequence[i].logits);
         read_numbers(llrti_json_at(logits, i), e->sequence[i].logits, n);
@@ -169,7 +176,7 @@ static double compare(const expectation *e, uint32_t i, const float *logits, dou
 {
     double worst = 0;
     *largest = 0;
-    for (size_t k = 0; k < (size_t)e->sequence[i].n_tok * e->n_vocab; k++) {
+    for (size_t k = 0; k < (size_t)e->sequence[i].n_row * e->n_vocab; k++) {
         const double difference = fabs((double)logits[k] - (double)e->sequence[i].logits[k]);
         if (!(difference <= worst)) worst = difference; /* a NaN stays */
         *largest = fmax(*largest, fabs((double)e->sequence[i].logits[k]));
@@ -190,7 +197,7 @@ static void check_bits(expectation *e, uint32_t i, float *logits, const char *wh
         *first = logits;
         return;
     }
-    for (size_t k = 0; k < (size_t)e->sequence[i].n_tok * e->n_vocab; k++)
+    for (size_t k = 0; k < (size_t)e->sequence[i].n_row * e->n_vocab; k++)
         if (memcmp(&logits[k], &(*first)[k], sizeof(float)) != 0)
             fail_msg("%s, sequence %u: logit %zu is %a, the first run had %a", what, i, k,
                      (double)logits[k], (double)(*first)[k]);
@@ -208,7 +215,7 @@ static void forget_bits(expectation *e)
 static void check_run(run_model *run, expectation *e, uint32_t chunk, bound limit, const char *what)
 {
     llrt_error err = LLRT_ERROR_INIT;
-    assert_int_equal(run_model_width(run), e->n_vocab);
+    assert_int_equal(e->is_score ? run->model->n_label : run_model_width(run), e->n_vocab);
     double worst_share = 0;
     for (uint32_t i = 0; i < e->n_sequence; i++) {
         const uint32_t n = e->sequence[i].n_tok;
@@ -216,7 +223,8 @@ static void check_run(run_model *run, expectation *e, uint32_t chunk, bound limi
         assert_non_null(logits);
         const run_text text = {.token = e->sequence[i].token,
                                .type = e->sequence[i].has_type ? e->sequence[i].type : NULL,
-                               .n_tok = n};
+                               .n_tok = n,
+                               .wants_score = e->is_score};
         if (run_model_run(run, &text, chunk, logits, &err) < 0)
             fail_msg("%s, sequence %u: %s", what, i, err.text);
         double largest;
@@ -285,31 +293,75 @@ static uint32_t width_of(const char *path)
     if (llrti_model_file_open(&mem, path, &options, &file, &err) < 0 ||
         llrti_model_create(&mem, file, 0, &model, &err) < 0)
         fail_msg("%s: %s", path, err.text);
-    const uint32_t n = model->logits != LLRT_NONE ? model->n_vocab : model->d_model;
+    const uint32_t n = model->score != LLRT_NONE    ? model->n_label
+                       : model->logits != LLRT_NONE ? model->n_vocab
+                                                    : model->d_model;
     llrti_model_free(model);
     llrti_model_file_close(file);
     assert_int_equal(mem.total_live, 0);
     return n;
 }
 
-static void check_fixture(const char *name, double relative)
+static void check_fixture(const char *folder, const char *name, double relative)
 {
     char path[512], reference[600];
     expectation e;
-    const char *const data = test_data_folder();
-    if (!data) skip();
-    snprintf(path, sizeof path, "%s/numeric/architectures/%s", data, name);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     snprintf(reference, sizeof reference, "%s/reference.json", path);
     assert_true(read_json_reference(reference, width_of(path), &e));
     check_everywhere(path, &e, (bound){.relative = relative});
     free_expectation(&e);
 }
 
+/* Checkpoints that nobody here made. */
+static void check_foreign_fixture(const char *name, double relative)
+{
+    char folder[400];
+    const char *const data = test_data_folder();
+    if (!data) skip();
+    snprintf(folder, sizeof folder, "%s/numeric/architectures", data);
+    check_fixture(folder, name, relative);
+}
+
+/*
+ * Checkpoints of this repository (test/tools/make_fixtures.py), with what another implementation
+ * computes: families that are known from configuration only.
+ */
+static void test_own_fixtures(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"bert_score",
+                                        "bloom",
+                                        "cohere",
+                                        "cohere2",
+                                        "falcon_alibi",
+                                        "falcon_groups",
+                                        "gemma",
+                                        "glm",
+                                        "glm4",
+                                        "gptj",
+                                        "gptneox",
+                                        "granite",
+                                        "internlm2",
+                                        "minicpm",
+                                        "modernbert_score",
+                                        "olmo3",
+                                        "opt",
+                                        "phi",
+                                        "phi3_longrope",
+                                        "smollm3",
+                                        "stablelm",
+                                        "xlmroberta_score"};
+    const char *const folder = getenv("LLRT_TEST_FIXTURES");
+    assert_non_null(folder);
+    for (size_t i = 0; i < LLRTI_COUNT(names); i++) check_fixture(folder, names[i], 1e-5);
+}
+
 #define FIXTURE(name)                                                                              \
     static void test_##name(void **state)                                                          \
     {                                                                                              \
         (void)state;                                                                               \
-        check_fixture(#name, 1e-5);                                                                \
+        check_foreign_fixture(#name, 1e-5);                                                        \
     }
 FIXTURE(llama)
 FIXTURE(llama_sharded)
@@ -340,7 +392,7 @@ FIXTURE(mamba2)
 static void test_qwen3_5(void **state)
 {
     (void)state;
-    check_fixture("qwen3_5", 3e-5);
+    check_foreign_fixture("qwen3_5", 3e-5);
 }
 
 /*
@@ -446,19 +498,19 @@ static void test_demo(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama),       cmocka_unit_test(test_llama_sharded),
-        cmocka_unit_test(test_mistral),     cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_qwen3),       cmocka_unit_test(test_gpt2),
-        cmocka_unit_test(test_gemma2),      cmocka_unit_test(test_gemma3),
-        cmocka_unit_test(test_phi3),        cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_starcoder2),  cmocka_unit_test(test_falcon_mq),
-        cmocka_unit_test(test_bert),        cmocka_unit_test(test_modernbert),
-        cmocka_unit_test(test_xlmroberta),  cmocka_unit_test(test_llama_gguf),
-        cmocka_unit_test(test_mixtral),     cmocka_unit_test(test_qwen3_moe),
-        cmocka_unit_test(test_gpt_oss),     cmocka_unit_test(test_gpt_oss_mxfp4),
-        cmocka_unit_test(test_deepseek_v2), cmocka_unit_test(test_mamba2),
-        cmocka_unit_test(test_qwen3_5),     cmocka_unit_test(test_stories),
-        cmocka_unit_test(test_demo),
+        cmocka_unit_test(test_llama),         cmocka_unit_test(test_llama_sharded),
+        cmocka_unit_test(test_mistral),       cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_qwen3),         cmocka_unit_test(test_gpt2),
+        cmocka_unit_test(test_gemma2),        cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_phi3),          cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_starcoder2),    cmocka_unit_test(test_falcon_mq),
+        cmocka_unit_test(test_bert),          cmocka_unit_test(test_modernbert),
+        cmocka_unit_test(test_xlmroberta),    cmocka_unit_test(test_own_fixtures),
+        cmocka_unit_test(test_llama_gguf),    cmocka_unit_test(test_mixtral),
+        cmocka_unit_test(test_qwen3_moe),     cmocka_unit_test(test_gpt_oss),
+        cmocka_unit_test(test_gpt_oss_mxfp4), cmocka_unit_test(test_deepseek_v2),
+        cmocka_unit_test(test_mamba2),        cmocka_unit_test(test_qwen3_5),
+        cmocka_unit_test(test_stories),       cmocka_unit_test(test_demo),
     };
     return cmocka_run_group_tests_name("architectures", tests, find_places, forget_places);
 }
