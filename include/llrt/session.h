@@ -89,7 +89,8 @@ LLRT_API llrt_status llrt_session_create(llrt_engine *engine, const llrt_session
  * @param tokens borrowed
  * @return LLRT_OK
  *   LLRT_ERR_CONTEXT_FULL: more tokens than the context has room for; nothing changed
- *   LLRT_ERR_POOL_FULL: other sessions hold the pages; nothing changed; free or rewind one
+ *   LLRT_ERR_POOL_FULL: other sessions hold the pages, or what windowed or recurrent layers keep
+ *     (kv_window_tok, n_snapshot); nothing changed; free or rewind one
  *   LLRT_ERR_ARGUMENT: a token outside the vocabulary (position: its index), n_tok 0; nothing
  *   changed LLRT_ERR_CANCELLED: the tokens of the steps completed so far stay LLRT_ERR_BUSY,
  *   LLRT_ERR_NOMEM, LLRT_ERR_DEVICE, LLRT_ERR_FORKED
@@ -102,8 +103,10 @@ LLRT_API llrt_status llrt_session_append_input(llrt_session *session, const llrt
                                                llrt_error *err);
 
 /**
- * Makes the session hold exactly these tokens: keeps the common prefix, rewinds, appends the rest.
- * At least the last token is computed, so that its logits exist.
+ * Makes the session hold exactly these tokens: keeps what it can of the common prefix, appends the
+ * rest. Always possible: where llrt_session_rewind would refuse, it goes back further, if need be
+ * to the beginning, and computes again. At least the last token is computed, so that its logits
+ * exist.
  * @param n_reused out, may be NULL: tokens that were not computed again
  * @return as llrt_session_append; on CONTEXT_FULL and ARGUMENT nothing changed
  */
@@ -129,19 +132,37 @@ LLRT_API llrt_status llrt_session_hidden(llrt_session *session, int32_t row, con
 LLRT_API size_t llrt_session_n_logits(const llrt_session *session);
 
 /**
- * Shortens the session to its first n_tok tokens. LLRT_ERR_ARGUMENT when it has fewer; nothing
- * changed.
+ * Shortens the session to its first n_tok tokens.
+ *
+ * Models whose layers keep all positions go back anywhere. Others go back to 0 and
+ *   windowed layers     by 64 tokens from the longest the session has been; further while nobody
+ *                       else needed the room of what was before the window
+ *   recurrent layers    to where a state is kept (every 64 tokens as long as there is room, see
+ *                       n_snapshot) and up to 63 tokens on from there, which are computed again:
+ *                       then the call may be cancelled and finds the pool full like an append
+ *   whole inputs        (is_bidirectional) nowhere else
+ * llrt_session_sync goes to the same tokens whatever is kept.
+ *
+ * @return LLRT_OK
+ *   LLRT_ERR_ARGUMENT: the session has fewer tokens
+ *   LLRT_ERR_STATE: what was before n_tok is not kept, or embedding rows would have to be computed
+ *     again; the error's position is one that can be reached instead: the earliest for windowed
+ *     layers, else the next before n_tok
+ *   LLRT_ERR_POOL_FULL, LLRT_ERR_CANCELLED, LLRT_ERR_BUSY, LLRT_ERR_DEVICE, LLRT_ERR_FORKED
+ *   On failure the session is unchanged.
  */
 LLRT_API llrt_status llrt_session_rewind(llrt_session *session, size_t n_tok, llrt_error *err);
 
 /**
- * A second session with the same tokens, sharing the pages: no KV is copied but a last, partly
- * filled page at its next append.
+ * A second session with the same tokens, sharing pages and state: nothing is copied but a last,
+ * partly filled page at its next append.
  */
 LLRT_API llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_error *err);
 
 /**
- * Writes tokens and state to a file (which appears only when complete) or to a callback.
+ * Writes tokens and state to a file (which appears only when complete) or to a callback. Of
+ * windowed layers the window and up to a page more is saved, of recurrent ones the state and the
+ * one at the end of the last complete page: a loaded session can go back that far.
  * @return LLRT_OK, LLRT_ERR_IO, LLRT_ERR_BUSY, LLRT_ERR_NOMEM
  */
 LLRT_API llrt_status llrt_session_save(llrt_session *session, const char *path, llrt_error *err);
@@ -150,7 +171,7 @@ LLRT_API llrt_status llrt_session_save_to(llrt_session *session, llrt_write writ
 
 /**
  * Replaces the session's tokens and state by saved ones of the same model and KV type.
- * @return LLRT_OK; LLRT_ERR_MISMATCH (another model, KV type or version: the text says which);
+ * @return LLRT_OK; LLRT_ERR_MISMATCH (another model, KV type or version of the format: the text says which);
  *     LLRT_ERR_FORMAT (damaged); LLRT_ERR_CONTEXT_FULL, LLRT_ERR_POOL_FULL, LLRT_ERR_IO,
  *     LLRT_ERR_NOT_FOUND. On failure the session is unchanged.
  */

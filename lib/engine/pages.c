@@ -10,6 +10,8 @@
  */
 #include "pages.h"
 
+#include <assert.h>
+
 #include "prefix.h"
 #include "state.h"
 #include "window.h"
@@ -146,8 +148,10 @@ llrt_status llrti_pages_reserve(llrti_work *work, llrt_error *err)
     }
     LLRTI_TRY(promise_slots(work, is_copying, err));
     if (is_forgetting) llrti_prefix_remove(pool, s->page[slot]);
-    /* Written in place, the page will not end in the state it ended in before. */
-    if (is_inside && !is_copying) llrti_slots_drop(&pool->state, s->page[slot]);
+    /* Written in place, a page has no snapshot: where there are states, a session is inside of a page only while it is
+     * filled for the first time (rewind.c). */
+    assert(!is_inside || is_copying ||
+           llrti_slots_of(&pool->state, s->page[slot]) == LLRTI_SLOT_NONE);
     adopt(work, n_known);
     llrti_pool_take(pool, missing, s->page + s->n_page);
     s->n_page += missing;
