@@ -64,9 +64,53 @@ static inline void add_random_tensor(gguf_writer *w, uint64_t *seed, const char 
 }
 
 typedef struct tiny_shape {
-    const char *architecture; /* "llama", or "gemma2": every second layer has no window */
+    const char *architecture; /* "llama", "gemma2": every second layer has no window, or "mamba2" */
     uint32_t window;          /* 0: none */
 } tiny_shape;
+
+/* Three layers of Mamba 2: 4 heads of 6 in 2 groups, 5 numbers of state, 4 taps. */
+static inline void *tiny_mamba(uint64_t seed, size_t *n)
+{
+    enum { D = 28, INNER = 24, HEAD = 4, GROUP = 2, STATE = 5, TAP = 4, LAYER = 3 };
+    enum { CHANNEL = INNER + 2 * GROUP * STATE };
+    static const struct {
+        const char *name;
+        uint32_t d0, d1;
+    } layer[] = {{"attn_norm.weight", D, 1},
+                 {"ssm_in.weight", D, INNER + CHANNEL + HEAD},
+                 {"ssm_conv1d.weight", TAP, CHANNEL},
+                 {"ssm_conv1d.bias", CHANNEL, 1},
+                 {"ssm_dt.bias", HEAD, 1},
+                 {"ssm_d", HEAD, 1},
+                 {"ssm_norm.weight", INNER, 1},
+                 {"ssm_out.weight", INNER, D}};
+    static const float a[HEAD] = {-0.02f, -0.1f, -0.3f, -1.0f};
+    static const uint64_t n_head = HEAD;
+    gguf_writer w;
+    char name[64];
+    gw_init(&w);
+    gw_string(&w, "general.architecture", "mamba2");
+    gw_u32(&w, "mamba2.context_length", TINY_CTX);
+    gw_u32(&w, "mamba2.embedding_length", D);
+    gw_u32(&w, "mamba2.block_count", LAYER);
+    gw_u32(&w, "mamba2.ssm.inner_size", INNER);
+    gw_u32(&w, "mamba2.ssm.time_step_rank", HEAD);
+    gw_u32(&w, "mamba2.ssm.group_count", GROUP);
+    gw_u32(&w, "mamba2.ssm.state_size", STATE);
+    gw_u32(&w, "mamba2.ssm.conv_kernel", TAP);
+    gw_f32(&w, "mamba2.attention.layer_norm_rms_epsilon", 1e-5f);
+    add_random_tensor(&w, &seed, "token_embd.weight", D, TINY_VOCAB);
+    add_random_tensor(&w, &seed, "output_norm.weight", D, 1);
+    for (int l = 0; l < LAYER; l++) {
+        snprintf(name, sizeof name, "blk.%d.ssm_a", l);
+        gw_tensor(&w, name, 0, 1, &n_head, a, sizeof a);
+        for (size_t i = 0; i < sizeof layer / sizeof layer[0]; i++) {
+            snprintf(name, sizeof name, "blk.%d.%s", l, layer[i].name);
+            add_random_tensor(&w, &seed, name, layer[i].d0, layer[i].d1);
+        }
+    }
+    return gw_finish(&w, n);
+}
 
 /* A model of 3 layers, 4 heads on 2, whose sizes are no multiples of anything; `seed` makes another model. */
 static inline void *tiny_model_of(const tiny_shape *shape, uint64_t seed, size_t *n)
@@ -101,6 +145,7 @@ static inline void *tiny_model_of(const tiny_shape *shape, uint64_t seed, size_t
                   {"vocab_size", TINY_VOCAB},
                   {"attention.sliding_window", shape->window}};
     const bool is_gemma = strcmp(shape->architecture, "gemma2") == 0;
+    if (strcmp(shape->architecture, "mamba2") == 0) return tiny_mamba(seed, n);
     gguf_writer w;
     char name[96];
     gw_init(&w);

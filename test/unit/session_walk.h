@@ -16,7 +16,8 @@ enum { WALK_TEXTS = 6, WALK_TOKENS = 330, WALK_SESSIONS = 7 };
 typedef struct walk {
     llrt_engine *engine;
     int32_t text[WALK_TEXTS][WALK_TOKENS];
-    float (*wanted)[WALK_TOKENS][TINY_VOCAB]; /* logits after each token of each text */
+    uint32_t n_vocab;
+    float *wanted; /* (WALK_TEXTS, WALK_TOKENS, n_vocab) logits after each token of each text */
     llrt_session *session[WALK_SESSIONS];
     uint32_t of[WALK_SESSIONS]; /* the text it holds the beginning of */
     memory_stream saved;
@@ -61,14 +62,21 @@ static inline size_t walk_common(const walk *w, uint32_t a, uint32_t b)
     return n;
 }
 
+static inline float *walk_wanted(const walk *w, uint32_t text, size_t token)
+{
+    return w->wanted + (text * (size_t)WALK_TOKENS + token) * w->n_vocab;
+}
+
+/* Computes what is wanted and closes the engine. */
 static inline void walk_make(walk *w, llrt_engine *alone)
 {
     static const size_t common[WALK_TEXTS] = {0, 64, 100, 128, 200, 0};
+    w->n_vocab = vocab_of(alone);
     for (uint32_t i = 0; i < WALK_TEXTS; i++) {
-        make_text(40 + i, w->text[i], WALK_TOKENS, TINY_VOCAB);
+        make_text(40 + i, w->text[i], WALK_TOKENS, w->n_vocab);
         memcpy(w->text[i], w->text[0], common[i] * sizeof w->text[0][0]);
     }
-    w->wanted = malloc(WALK_TEXTS * sizeof *w->wanted);
+    w->wanted = malloc((size_t)WALK_TEXTS * WALK_TOKENS * w->n_vocab * sizeof *w->wanted);
     for (uint32_t i = 0; i < WALK_TEXTS; i++) {
         llrt_session_options o;
         llrt_session *s;
@@ -79,10 +87,11 @@ static inline void walk_make(walk *w, llrt_engine *alone)
         for (int32_t k = 0; k < WALK_TOKENS; k++) {
             const float *row;
             check(llrt_session_logits(s, k, &row, &err));
-            memcpy(w->wanted[i][k], row, sizeof w->wanted[i][k]);
+            memcpy(walk_wanted(w, i, (size_t)k), row, w->n_vocab * sizeof *row);
         }
         llrt_session_free(s);
     }
+    llrt_engine_close(alone);
 }
 
 static inline void walk_free(walk *w)
@@ -96,7 +105,8 @@ static inline void walk_check(const walk *w, int i)
     llrt_session *const s = w->session[i];
     const size_t n = llrt_session_n_tok(s);
     assert_memory_equal(llrt_session_tokens(s), w->text[w->of[i]], n * sizeof(int32_t));
-    assert_memory_equal(last_logits(s), w->wanted[w->of[i]][n - 1], sizeof w->wanted[0][0]);
+    assert_memory_equal(last_logits(s), walk_wanted(w, w->of[i], n - 1),
+                        w->n_vocab * sizeof(float));
 }
 
 /* What the books of the pool say while nobody is in a call. */

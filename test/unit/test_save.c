@@ -11,6 +11,7 @@
 #include "engine_support.h"
 #include "hash.h"
 #include "memory_stream.h"
+#include "window.h"
 
 #if !defined(_WIN32)
 #include <sys/wait.h>
@@ -25,10 +26,11 @@ typedef struct fixture {
     memory_stream saved;      /* after 150 */
 } fixture;
 
-static int set_up(void **state)
+static int set_up_of(void **state, const char *architecture, uint32_t window)
 {
+    const tiny_shape shape = {architecture, window};
     fixture *const f = calloc(1, sizeof *f);
-    tiny_init(&f->tiny, 12);
+    tiny_init_of(&f->tiny, &shape, 12);
     f->engine = open_tiny(&f->tiny);
     make_text(1, f->text, 200, TINY_VOCAB);
     llrt_session *const s = new_session(f->engine);
@@ -39,6 +41,21 @@ static int set_up(void **state)
     llrt_session_free(s);
     *state = f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_of(state, "llama", 0);
+}
+
+static int set_up_windowed(void **state)
+{
+    return set_up_of(state, "gemma2", 33);
+}
+
+static int set_up_recurrent(void **state)
+{
+    return set_up_of(state, "mamba2", 0);
 }
 
 static int tear_down(void **state)
@@ -79,6 +96,49 @@ static void test_load_goes_on_with_the_same_bits(void **state)
     free(again.data);
     llrt_session_free(s);
     assert_int_equal(stats_of(f->engine).n_page_used, 0);
+}
+
+/* Header, tokens, pages, of windowed layers those in reach, a state and the one at the last page's end, a hash. */
+static void test_what_is_saved(void **state)
+{
+    fixture *const f = *state;
+    const uint64_t first = f->engine->window ? llrti_window_keep_from(f->engine, 150) : 0;
+    llrt_model_info info = {.struct_size = sizeof info};
+    check(llrt_engine_info(f->engine, &info, &err));
+    assert_int_equal(f->saved.n, 96 + 150 * (4 + info.n_kv_byte - info.n_kv_window_byte) +
+                                     (150 - 64 * first) * info.n_kv_window_byte +
+                                     2 * info.n_state_byte + 16);
+}
+
+static void test_going_back_after_loading(void **state)
+{
+    fixture *const f = *state;
+    for (size_t to = 128; to < 150; to += 4) {
+        llrt_session *const s = new_session(f->engine);
+        f->saved.at = 0;
+        check(llrt_session_load_from(s, read_memory, &f->saved, &err));
+        check(llrt_session_rewind(s, to, &err));
+        assert_int_equal(llrt_session_n_tok(s), to);
+        check(llrt_session_append(s, f->text + to, 150 - to, LLRT_LOGITS_NONE, &err));
+        assert_goes_on(f, s);
+        llrt_session_free(s);
+    }
+}
+
+static void test_older_version_is_refused_by_name(void **state)
+{
+    fixture *const f = *state;
+    memory_stream m = {.data = malloc(f->saved.n), .n = f->saved.n};
+    llrt_session *const s = new_session(f->engine);
+    llrt_error e = LLRT_ERROR_INIT;
+    memcpy(m.data, f->saved.data, m.n);
+    m.data[8] = 1;
+    assert_int_equal(llrt_session_load_from(s, read_memory, &m, &e), LLRT_ERR_MISMATCH);
+    assert_string_equal(e.field, "version");
+    assert_non_null(strstr(e.text, "version 1"));
+    assert_non_null(strstr(e.text, "version 2"));
+    llrt_session_free(s);
+    free(m.data);
 }
 
 static void test_every_kv_type_and_cut(void **state)
@@ -247,7 +307,7 @@ static void test_header_fields_are_checked(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         llrt_error e = LLRT_ERROR_INIT;
         memcpy(m.data, f->saved.data, m.n);
-        m.data[cases[i].at] ^= 1;
+        m.data[cases[i].at] ^= 0x81;
         llrti_hash_store(llrti_hash_bytes(m.data, HASH_AT, UINT64_C(0x53455353)), m.data + HASH_AT);
         m.at = 0;
         assert_int_equal(llrt_session_load_from(s, read_memory, &m, &e), cases[i].status);
@@ -329,6 +389,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load_goes_on_with_the_same_bits),
+        cmocka_unit_test(test_what_is_saved),
+        cmocka_unit_test(test_going_back_after_loading),
+        cmocka_unit_test(test_older_version_is_refused_by_name),
         cmocka_unit_test(test_every_kv_type_and_cut),
         cmocka_unit_test(test_across_processes),
         cmocka_unit_test(test_what_does_not_fit_is_named),
@@ -337,5 +400,7 @@ int main(void)
         cmocka_unit_test(test_failing_writes_and_allocations),
         cmocka_unit_test(test_embedding_rows_are_kept),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, tear_down) +
+           cmocka_run_group_tests_name("windowed", tests, set_up_windowed, tear_down) +
+           cmocka_run_group_tests_name("recurrent", tests, set_up_recurrent, tear_down);
 }

@@ -77,13 +77,29 @@ typedef struct fixture {
     llrt_engine *engine;
 } fixture;
 
-static int set_up(void **state)
+static int set_up_of(void **state, const char *architecture, uint32_t window)
 {
+    const tiny_shape shape = {architecture, window};
     fixture *const f = malloc(sizeof *f);
-    tiny_init(&f->tiny, 7);
+    tiny_init_of(&f->tiny, &shape, 7);
     f->engine = open_tiny(&f->tiny);
     *state = f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_of(state, "llama", 0);
+}
+
+static int set_up_recurrent(void **state)
+{
+    return set_up_of(state, "mamba2", 0);
+}
+
+static int set_up_windowed(void **state)
+{
+    return set_up_of(state, "gemma2", 70);
 }
 
 static int tear_down(void **state)
@@ -693,5 +709,22 @@ int main(void)
         cmocka_unit_test(test_a_second_thread_is_refused),
         cmocka_unit_test(test_options_are_checked),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    /* Where a state can't be cut, the same tokens cost more room and more computing to go back to. */
+    const struct CMUnitTest recurrent[] = {
+        cmocka_unit_test(test_append_in_pieces_gives_the_same_bits),
+        cmocka_unit_test(test_rows_all_and_listed),
+        cmocka_unit_test(test_hidden_rows),
+        cmocka_unit_test(test_embedding_rows),
+        cmocka_unit_test(test_rewind_and_continue),
+        cmocka_unit_test(test_fork_shares_pages_and_diverges),
+        cmocka_unit_test(test_failing_appends_change_nothing),
+        cmocka_unit_test(test_prefixes_are_found_and_stored_once),
+        cmocka_unit_test(test_decode_allocates_nothing),
+        cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_cancel_in_the_middle_of_a_prompt),
+        cmocka_unit_test(test_a_second_thread_is_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down) +
+           cmocka_run_group_tests_name("windowed", tests, set_up_windowed, tear_down) +
+           cmocka_run_group_tests_name("recurrent", recurrent, set_up_recurrent, tear_down);
 }

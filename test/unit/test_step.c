@@ -29,10 +29,11 @@ static llrt_session *salted_session(llrt_engine *engine, uint64_t salt)
     return s;
 }
 
-static int set_up(void **state)
+static int set_up_of(void **state, const char *architecture, uint32_t window)
 {
+    const tiny_shape shape = {architecture, window};
     fixture *const f = malloc(sizeof *f);
-    tiny_init(&f->tiny, 9);
+    tiny_init_of(&f->tiny, &shape, 9);
     llrt_engine_options o = test_options(&f->tiny);
     o.kv_tok = N_SESSION * 2 * (N_TEXT + 64);
     f->engine = open_tiny_with(&f->tiny, &o);
@@ -47,6 +48,21 @@ static int set_up(void **state)
     }
     *state = f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_of(state, "llama", 0);
+}
+
+static int set_up_windowed(void **state)
+{
+    return set_up_of(state, "gemma2", 33);
+}
+
+static int set_up_recurrent(void **state)
+{
+    return set_up_of(state, "mamba2", 0);
 }
 
 static int tear_down(void **state)
@@ -258,6 +274,7 @@ static void test_eight_threads_on_eight_sessions(void **state)
     fixture *const f = *state;
     llrt_engine_options o = test_options(&f->tiny);
     o.kv_tok = N_SESSION * 2 * (N_TEXT + 64);
+    o.kv_window_tok = N_SESSION * 5 * 64; /* also with fewer sessions in a step */
     for (int round = 0; round < 3; round++) {
         if (round == 1) o.n_step_seq = 3;
         if (round == 2) o.n_step_out = 2, o.n_step_tok = 50;
@@ -340,5 +357,7 @@ int main(void)
         cmocka_unit_test(test_waiting_for_company_merges),
         cmocka_unit_test(test_cancelling_one_of_two),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, tear_down) +
+           cmocka_run_group_tests_name("windowed", tests, set_up_windowed, tear_down) +
+           cmocka_run_group_tests_name("recurrent", tests, set_up_recurrent, tear_down);
 }

@@ -27,7 +27,6 @@ static void test_random_walks(void **state)
         llrt_engine *const alone = open_tiny(&tiny);
         assert_int_equal(alone->window, shapes[k].window);
         walk_make(&w, alone);
-        llrt_engine_close(alone);
         for (int round = 0; round < 3; round++) {
             llrt_engine_options o = walk_options(&w, &tiny);
             o.kv_tok = round == 0 ? 6400 : 1500;
