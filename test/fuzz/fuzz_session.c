@@ -2,7 +2,8 @@
 /*
  * Loading a saved session from any bytes. The first byte of the input says what is put right first, so that
  * what lies behind checksums is reached: 1 the constant header fields and the model's fingerprint, 2 the header's hash,
- * 4 the hash at the end, 8 the fingerprint alone. Whatever happens the session stays usable; what loads is saved again as the same bytes.
+ * 4 the hash at the end, 8 the fingerprint alone; 16 it is a session of a model with windows, 32 of one with recurrent
+ * layers. Whatever happens the session stays usable; what loads is saved again as the same bytes.
  */
 #include "fuzz_support.h"
 
@@ -44,47 +45,63 @@ static llrt_status compare_stream(void *ctx, const void *from, size_t n, llrt_er
     return LLRT_OK;
 }
 
+static uint64_t number_at(const stream *s, size_t at, size_t n)
+{
+    uint64_t x = 0;
+    memcpy(&x, s->data + at, n);
+    return x;
+}
+
 static void put_right(const llrt_engine *engine, stream *s, uint8_t what)
 {
     if (s->n < HEADER_BYTES) return;
     if (what & 1) {
-        const uint32_t fields[4] = {2, LLRT_PAGE_TOK, engine->options.kv_type, 0};
-        const uint64_t sizes[4] = {engine->page_bytes[0], engine->page_bytes[1],
-                                   engine->n_state_float, 0};
+        const uint32_t fields[3] = {2, LLRT_PAGE_TOK, engine->options.kv_type};
+        const uint64_t sizes[3] = {engine->page_bytes[0], engine->page_bytes[1],
+                                   engine->n_state_float};
         memcpy(s->data, "LLRTSESS", 8);
         memcpy(s->data + 8, fields, sizeof fields);
         memcpy(s->data + 32, sizes, sizeof sizes);
+        memset(s->data + 60, 0, 4);
     }
     if (what & 9) memcpy(s->data + 64, engine->fingerprint, 16);
     if (what & 2) llrti_hash_store(llrti_hash_bytes(s->data, 80, HASH_SEED), s->data + 80);
     if (what & 4) {
-        uint64_t n_tok;
-        memcpy(&n_tok, s->data + 24, 8);
-        if (n_tok > TINY_CTX) return;
-        const size_t n =
-            HEADER_BYTES + (size_t)n_tok * (4 + (size_t)engine->page_bytes[0] / LLRT_PAGE_TOK);
-        if (n + 16 <= s->n) llrti_hash_store(llrti_hash_bytes(s->data, n, HASH_SEED), s->data + n);
+        const uint64_t n_tok = number_at(s, 24, 8), parts = number_at(s, 20, 4);
+        const uint64_t first = number_at(s, 56, 4) * LLRT_PAGE_TOK;
+        if (n_tok > TINY_CTX || first > n_tok) return;
+        const uint64_t n = HEADER_BYTES + n_tok * (4 + engine->page_bytes[0] / LLRT_PAGE_TOK) +
+                           (n_tok - first) * (engine->page_bytes[1] / LLRT_PAGE_TOK) +
+                           ((parts & 1) + (parts >> 1 & 1)) * engine->n_state_float * 4;
+        if (n + 16 <= s->n)
+            llrti_hash_store(llrti_hash_bytes(s->data, (size_t)n, HASH_SEED), s->data + n);
     }
+}
+
+enum { N_MODEL = 3 };
+
+/* One engine and session per model for all inputs. */
+static llrt_session *session_of(uint32_t model)
+{
+    static const tiny_shape shapes[N_MODEL] = {{"llama", 0}, {"gemma2", 33}, {"mamba2", 0}};
+    static tiny_source tiny[N_MODEL];
+    static llrt_session *session[N_MODEL];
+    if (session[model]) return session[model];
+    tiny_init_of(&tiny[model], &shapes[model], 5);
+    llrt_engine_options o = test_options(&tiny[model]);
+    o.n_thread = 1;
+    return session[model] = new_session(open_tiny_with(&tiny[model], &o));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static tiny_source tiny; /* one engine for all inputs */
-    static llrt_engine *engine;
-    static llrt_session *session;
     const int32_t token = 3;
-    if (!engine) {
-        tiny_init(&tiny, 5);
-        llrt_engine_options o = test_options(&tiny);
-        o.n_thread = 1;
-        engine = open_tiny_with(&tiny, &o);
-        session = new_session(engine);
-    }
     if (size == 0) return 0;
     stream s = {.data = malloc(size), .n = size - 1, .is_same = true};
     FUZZ_CHECK(s.data);
     memcpy(s.data, data + 1, size - 1);
-    put_right(engine, &s, data[0]);
+    llrt_session *const session = session_of(data[0] / 16 % N_MODEL);
+    put_right(llrt_session_engine(session), &s, data[0]);
     check(llrt_session_rewind(session, 0, &err));
     check(llrt_session_append(session, &token, 1, LLRT_LOGITS_LAST, &err));
     llrt_error e = LLRT_ERROR_INIT;
