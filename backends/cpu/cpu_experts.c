@@ -403,27 +403,19 @@ static void run_products(llrti_cpu_runtime *rt, llrti_linear_item *item, uint32_
         atomic_store_explicit(&rt->is_cancelled, 1, memory_order_relaxed);
 }
 
-/* n values: gate = act(gate) * up with limit and offset, or gate = act(up). */
+/* gate = act(gate) * up with limit and offset, or gate = act(up). */
 static void activate(llrti_cpu_runtime *rt, const void *arg, size_t begin, size_t end,
                      uint32_t worker)
 {
     const experts_job *const job = arg;
     const llrti_ops *const ops = &rt->model->ops;
     const llrt_activation act = job->op->u.experts.act;
-    const float limit = job->op->u.experts.limit, offset = job->op->u.experts.offset;
     float *const a = job->gate + begin, *const b = job->up + begin;
-    const size_t n = end - begin;
-    if (job->op->weight[0] == LLRT_NONE) {
-        ops->activate[act](n, b, a);
-        return;
-    }
-    for (size_t i = 0; i < n && limit != 0.0f; i++) {
-        a[i] = a[i] > limit ? limit : a[i];
-        b[i] = b[i] > limit ? limit : b[i];
-        b[i] = b[i] < -limit ? -limit : b[i];
-    }
-    for (size_t i = 0; i < n && offset != 0.0f; i++) b[i] += offset;
-    ops->glu[act](n, a, b, a);
+    if (job->op->weight[0] == LLRT_NONE)
+        ops->activate[act](end - begin, b, a);
+    else
+        llrti_ops_glu(ops, act, job->op->u.experts.limit, job->op->u.experts.offset, end - begin, a,
+                      b, a);
 }
 
 /* What the matrices of a weight's experts are given in this wave: rows of x, or the hidden rows. */

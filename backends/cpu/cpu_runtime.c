@@ -14,6 +14,7 @@
 #include "cpu_adapters.h"
 #include "cpu_experts.h"
 #include "cpu_fpenv.h"
+#include "cpu_layout.h"
 #include "cpu_recurrent.h"
 #include "cpu_squares.h"
 #include "error.h"
@@ -132,14 +133,6 @@ static bool measure_program(const llrti_cpu_model *m, const llrti_cpu_program *p
     return true;
 }
 
-/* Appends n * size bytes, aligned to 64, to *total; the place goes to *at. */
-static bool append(size_t *total, size_t n, size_t size, size_t *at)
-{
-    size_t bytes;
-    if (!llrti_mul_size(n, size, &bytes) || !llrti_round_up_size(*total, 64, at)) return false;
-    return llrti_add_size(*at, bytes, total);
-}
-
 /* Tables of the HOST block: the struct, then these. */
 typedef struct host_layout {
     size_t value_offset, row, seq_block, slot_use, adapter_rank, bytes;
@@ -150,12 +143,14 @@ static bool measure_host(const llrti_cpu_model *m, const llrt_runtime_limits *li
 {
     size_t at;
     h->bytes = 0;
-    return append(&h->bytes, 1, sizeof(llrti_cpu_runtime), &at) &&
-           append(&h->bytes, m->n_value, sizeof(size_t), &h->value_offset) &&
-           append(&h->bytes, limits->n_row, sizeof(llrti_cpu_row), &h->row) &&
-           append(&h->bytes, (size_t)limits->n_seq + 1, sizeof(uint32_t), &h->seq_block) &&
-           append(&h->bytes, limits->n_state, 1, &h->slot_use) &&
-           append(&h->bytes, limits->n_adapter, m->n_weight * sizeof(uint32_t), &h->adapter_rank);
+    return llrti_cpu_layout_append(&h->bytes, 1, sizeof(llrti_cpu_runtime), &at) &&
+           llrti_cpu_layout_append(&h->bytes, m->n_value, sizeof(size_t), &h->value_offset) &&
+           llrti_cpu_layout_append(&h->bytes, limits->n_row, sizeof(llrti_cpu_row), &h->row) &&
+           llrti_cpu_layout_append(&h->bytes, (size_t)limits->n_seq + 1, sizeof(uint32_t),
+                                   &h->seq_block) &&
+           llrti_cpu_layout_append(&h->bytes, limits->n_state, 1, &h->slot_use) &&
+           llrti_cpu_layout_append(&h->bytes, limits->n_adapter, m->n_weight * sizeof(uint32_t),
+                                   &h->adapter_rank);
 }
 
 static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
@@ -183,15 +178,18 @@ static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
         }
     }
     size_t total = l->value_bytes;
-    if (!append(&total, 1, packed, &l->packed) ||
-        !append(&total, n_worker, l->linear_bytes, &l->linear) ||
-        !append(&total, l->rope_floats * n_rope, sizeof(float), &l->rope) ||
-        !append(&total, n_worker, l->attention_bytes, &l->attention) ||
-        !append(&total, l->n_slot + l->n_acc, l->slot_floats * sizeof(float), &l->slot) ||
-        !append(&total, n_worker, l->select_bytes, &l->select) ||
-        !append(&total, 1, area, &l->area) ||
-        !append(&total, limits->with_squares ? m->n_square : 0, sizeof(double), &l->square) ||
-        !append(&total, limits->with_squares ? m->n_count : 0, sizeof(uint64_t), &l->count) ||
+    if (!llrti_cpu_layout_append(&total, 1, packed, &l->packed) ||
+        !llrti_cpu_layout_append(&total, n_worker, l->linear_bytes, &l->linear) ||
+        !llrti_cpu_layout_append(&total, l->rope_floats * n_rope, sizeof(float), &l->rope) ||
+        !llrti_cpu_layout_append(&total, n_worker, l->attention_bytes, &l->attention) ||
+        !llrti_cpu_layout_append(&total, l->n_slot + l->n_acc, l->slot_floats * sizeof(float),
+                                 &l->slot) ||
+        !llrti_cpu_layout_append(&total, n_worker, l->select_bytes, &l->select) ||
+        !llrti_cpu_layout_append(&total, 1, area, &l->area) ||
+        !llrti_cpu_layout_append(&total, limits->with_squares ? m->n_square : 0, sizeof(double),
+                                 &l->square) ||
+        !llrti_cpu_layout_append(&total, limits->with_squares ? m->n_count : 0, sizeof(uint64_t),
+                                 &l->count) ||
         !llrti_mul_size(m->slot_floats * sizeof(float), limits->n_state, &l->state_bytes) ||
         !llrti_mul_size(m->adapter_floats, limits->n_adapter, &l->adapter_bytes) ||
         !llrti_mul_size(l->adapter_bytes, limits->adapter_rank * sizeof(float),
@@ -200,7 +198,9 @@ static bool measure(const llrti_cpu_model *m, const llrt_runtime_limits *limits,
         return false;
 
     for (uint32_t i = 0; i < LLRT_KV_GROUP_COUNT; i++)
-        if (!append(&l->kv_bytes, limits->n_page[i], m->page_bytes[i], &l->group[i])) return false;
+        if (!llrti_cpu_layout_append(&l->kv_bytes, limits->n_page[i], m->page_bytes[i],
+                                     &l->group[i]))
+            return false;
     return true;
 }
 
