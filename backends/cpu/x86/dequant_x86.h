@@ -7,7 +7,7 @@
  *   scale_16(q, scale, to)             to[i] = q[i] * scale, 16 signed bytes
  *   affine_16(q, scale, offset, to)    to[i] = q[i] * scale + offset, two roundings
  *
- * Block layouts and the order of the float operations are those of dequant_ref.c, so the bits are the same.
+ * Block layouts and the order of the float operations are those of blocks.c, so the bits are the same.
  */
 #ifndef LLRTI_DEQUANT_X86_H
 #define LLRTI_DEQUANT_X86_H
