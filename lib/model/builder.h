@@ -62,10 +62,15 @@ typedef struct llrti_builder {
     llrti_arena *arena;    /* of the model */
     llrti_model *model;    /* sizes of it are filled in by the family */
     const char *hf_prefix; /* "" unless the family sets it */
-    uint32_t n_ctx;        /* the context the model is built for */
-    uint32_t n_ctx_max;    /* families with learned positions lower it; UINT32_MAX */
-    uint32_t layer;        /* layer that operators and '#' belong to; set by llrti_build_layer */
-    uint32_t n_tap;        /* layers whose output the model is to give */
+    /*
+     * What GGUF files call this architecture, where that is neither its own name nor that of a
+     * GGUF architecture with the same function; else NULL.
+     */
+    const char *gguf_architecture;
+    uint32_t n_ctx;     /* the context the model is built for */
+    uint32_t n_ctx_max; /* families with learned positions lower it; UINT32_MAX */
+    uint32_t layer;     /* layer that operators and '#' belong to; set by llrti_build_layer */
+    uint32_t n_tap;     /* layers whose output the model is to give */
     const uint32_t *tap_layer;
     uint32_t *tap; /* (n_tap) output of each, LLRT_NONE while unknown */
     LLRTI_VEC(llrti_model_weight) weight;

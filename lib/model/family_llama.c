@@ -40,6 +40,7 @@ void llrti_family_llama(llrti_builder *b)
 void llrti_family_mistral(llrti_builder *b)
 {
     llrti_decoder d;
+    b->gguf_architecture = "llama";
     read_common(b, &d);
     llrti_decoder_set_window(b, &d, llrti_decoder_window(b));
     llrti_decoder_emit(b, &d);

@@ -377,13 +377,16 @@ uint32_t llrti_hparams_u32(llrti_hparams *hp, const llrti_hparam *key)
     uint32_t out = 1;
     if (hp->status < 0) return 1;
     if (!get_u32(hp, key, &out)) fail_missing(hp, key, "an integer");
+    if (hp->status >= 0) llrti_facts_u32(hp->facts, key->gguf, out, true);
     return hp->status < 0 ? 1 : out;
 }
 
 uint32_t llrti_hparams_u32_or(llrti_hparams *hp, const llrti_hparam *key, uint32_t otherwise)
 {
     uint32_t out = otherwise;
-    if (hp->status >= 0) (void)get_u32(hp, key, &out);
+    const bool is_given = hp->status >= 0 && get_u32(hp, key, &out);
+    /* A fall-back of 0 means that there is no such thing, which a GGUF says with silence. */
+    if (hp->status >= 0 && (is_given || out)) llrti_facts_u32(hp->facts, key->gguf, out, is_given);
     return hp->status < 0 ? otherwise : out;
 }
 
@@ -402,7 +405,12 @@ uint32_t llrti_hparams_u32_layer(llrti_hparams *hp, const llrti_hparam *key, uin
             return otherwise;
         }
     }
-    if (v.kind == ABSENT || !check_number(hp, key, &v, true)) return otherwise;
+    if (v.kind == ABSENT) {
+        if (otherwise) llrti_facts_u32_layer(hp->facts, key->gguf, layer, otherwise);
+        return otherwise;
+    }
+    if (!check_number(hp, key, &v, true)) return otherwise;
+    llrti_facts_u32_layer(hp->facts, key->gguf, layer, whole(&v));
     return whole(&v);
 }
 
@@ -410,8 +418,11 @@ double llrti_hparams_f64_or(llrti_hparams *hp, const llrti_hparam *key, double o
 {
     if (hp->status < 0) return otherwise;
     const value v = find_value(hp, key);
-    if (v.kind == ABSENT || !check_number(hp, key, &v, false)) return otherwise;
-    return v.f;
+    const bool is_given = v.kind != ABSENT;
+    if (is_given && !check_number(hp, key, &v, false)) return otherwise;
+    const double out = is_given ? v.f : otherwise;
+    if (is_given || out != 0) llrti_facts_f64(hp->facts, key->gguf, out, is_given);
+    return out;
 }
 
 double llrti_hparams_f64(llrti_hparams *hp, const llrti_hparam *key)
@@ -426,9 +437,14 @@ bool llrti_hparams_bool_or(llrti_hparams *hp, const llrti_hparam *key, bool othe
     if (hp->status < 0) return otherwise;
     const value v = find_value(hp, key);
     if (v.kind == ABSENT) return otherwise;
-    if (v.kind == INT && (v.i == 0 || v.i == 1)) return v.i == 1;
-    if (v.kind != BOOL) fail_found(hp, key, &v, "a boolean");
-    return v.kind == BOOL ? v.b : otherwise;
+    const bool is_number = v.kind == INT && (v.i == 0 || v.i == 1);
+    if (!is_number && v.kind != BOOL) {
+        fail_found(hp, key, &v, "a boolean");
+        return otherwise;
+    }
+    const bool out = is_number ? v.i == 1 : v.b;
+    llrti_facts_bool(hp->facts, key->gguf, out);
+    return out;
 }
 
 llrti_string llrti_hparams_string_or(llrti_hparams *hp, const llrti_hparam *key,
@@ -442,6 +458,7 @@ llrti_string llrti_hparams_string_or(llrti_hparams *hp, const llrti_hparam *key,
         fail_found(hp, key, &v, "a string");
         return fallback;
     }
+    llrti_facts_string(hp->facts, key->gguf, v.s);
     return v.s;
 }
 

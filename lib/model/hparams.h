@@ -16,6 +16,7 @@
 #define LLRTI_HPARAMS_H
 
 #include "error.h"
+#include "facts.h"
 #include "model_file.h"
 
 typedef struct llrti_hparam {
@@ -61,6 +62,7 @@ typedef struct llrti_hparams {
     const char *rope_section;
     llrt_status status; /* the first failure; LLRT_OK while there is none */
     llrt_error *err;
+    llrti_facts *facts; /* notes what is read from config.json; NULL: nothing is noted */
 } llrti_hparams;
 
 /** Finds out the architecture. `file` and `err` are retained as long as the struct is in use. */

@@ -214,8 +214,18 @@ static void check_result(llrti_builder *b, uint32_t n_ctx)
     if (!n_ctx && m->n_ctx > b->n_ctx_max) m->n_ctx = b->n_ctx_max;
 }
 
+/* What GGUF files call the architecture, or NULL. */
+static const char *gguf_name(const llrti_builder *b, const llrti_family *family)
+{
+    if (b->gguf_architecture || family->is_gguf)
+        return b->gguf_architecture ? b->gguf_architecture : family->name;
+    for (const llrti_family *f = llrti_families; f->name; f++)
+        if (f->is_gguf && f->build == family->build) return f->name;
+    return NULL;
+}
+
 static llrt_status build(storage *s, const llrti_model_file *file,
-                         const llrti_model_options *options, llrt_error *err)
+                         const llrti_model_options *options, llrti_facts *facts, llrt_error *err)
 {
     const uint32_t n_ctx = options->n_ctx;
     llrti_builder b = {
@@ -228,6 +238,7 @@ static llrt_status build(storage *s, const llrti_model_file *file,
         if (!b.hp.is_gguf) llrti_model_file_blame(file, "config.json", err);
         goto done;
     }
+    b.hp.facts = b.hp.is_gguf ? NULL : facts;
     s->model.architecture = family->name;
     s->model.name = copy_name(&b.hp, b.arena);
     if (!s->model.name) {
@@ -238,6 +249,7 @@ static llrt_status build(storage *s, const llrti_model_file *file,
     choose_taps(&b, options);
     if (llrti_build_ok(&b)) family->build(&b);
     llrti_pooling_read(&b);
+    if (b.hp.facts) b.hp.facts->architecture = gguf_name(&b, family);
     check_result(&b, n_ctx);
     if (llrti_build_ok(&b)) {
         count_unused(&b, &s->model);
@@ -253,9 +265,9 @@ done:
     return b.hp.status;
 }
 
-llrt_status llrti_model_create_tapped(llrti_mem *mem, const llrti_model_file *file,
-                                      const llrti_model_options *options, llrti_model **out,
-                                      llrt_error *err)
+static llrt_status create(llrti_mem *mem, const llrti_model_file *file,
+                          const llrti_model_options *options, llrti_facts *facts, llrti_model **out,
+                          llrt_error *err)
 {
     *out = NULL;
     storage *const s = llrti_calloc(mem, 1, sizeof *s, LLRT_MEMORY_HOST);
@@ -263,7 +275,7 @@ llrt_status llrti_model_create_tapped(llrti_mem *mem, const llrti_model_file *fi
     llrti_arena_init(&s->arena, mem, LLRT_MEMORY_HOST);
     s->model.mem = mem;
     s->model.logits = s->model.hidden = s->model.score = LLRT_NONE;
-    const llrt_status status = build(s, file, options, err);
+    const llrt_status status = build(s, file, options, facts, err);
     if (status < 0) {
         llrti_error_file(err, llrti_model_file_path(file));
         llrti_model_free(&s->model);
@@ -271,6 +283,20 @@ llrt_status llrti_model_create_tapped(llrti_mem *mem, const llrti_model_file *fi
     }
     *out = &s->model;
     return LLRT_OK;
+}
+
+llrt_status llrti_model_create_tapped(llrti_mem *mem, const llrti_model_file *file,
+                                      const llrti_model_options *options, llrti_model **out,
+                                      llrt_error *err)
+{
+    return create(mem, file, options, NULL, out, err);
+}
+
+llrt_status llrti_model_describe(llrti_mem *mem, const llrti_model_file *file, llrti_facts *facts,
+                                 llrti_model **out, llrt_error *err)
+{
+    const llrti_model_options options = {0};
+    return create(mem, file, &options, facts, out, err);
 }
 
 llrt_status llrti_model_create(llrti_mem *mem, const llrti_model_file *file, uint32_t n_ctx,

@@ -13,6 +13,7 @@
 
 #include <llrt/backend.h>
 
+#include "facts.h"
 #include "model_file.h"
 
 /** Programs of a model at most: the whole of it, and what ends at its hidden states. */
@@ -111,6 +112,9 @@ llrt_status llrti_model_create(llrti_mem *mem, const llrti_model_file *file, uin
 llrt_status llrti_model_create_tapped(llrti_mem *mem, const llrti_model_file *file,
                                       const llrti_model_options *options, llrti_model **out,
                                       llrt_error *err);
+/** As llrti_model_create for a folder, noting in `facts` what a GGUF of the model would say. */
+llrt_status llrti_model_describe(llrti_mem *mem, const llrti_model_file *file, llrti_facts *facts,
+                                 llrti_model **out, llrt_error *err);
 void llrti_model_free(llrti_model *model); /* NULL is fine */
 
 /**

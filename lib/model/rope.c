@@ -405,12 +405,89 @@ static void read_config(llrti_hparams *hp, llrti_arena *arena, const llrti_rope_
     if (s->kind == LLRTI_ROPE_DYNAMIC && s->n_ctx_train) s->n_ctx_original = s->n_ctx_train;
 }
 
+/* ---- What a GGUF says instead ---- */
+
+static void note_string(llrti_facts *facts, const llrti_hparam *key, const char *text)
+{
+    llrti_facts_string(facts, key->gguf, (llrti_string){text, strlen(text)});
+}
+
+/* The divisors that llama3 scaling comes to. */
+static void note_llama3(llrti_facts *facts, llrti_arena *arena, const llrti_rope_scaling *s)
+{
+    const double n_ctx_original = s->n_ctx_original ? s->n_ctx_original : s->n_ctx_train;
+    float *const divisor = llrti_arena_alloc(arena, s->n_rot / 2 * sizeof *divisor, 16);
+    if (!divisor || !(n_ctx_original > 0)) {
+        facts->is_short |= !divisor;
+        return;
+    }
+    for (uint32_t i = 0; i < s->n_rot / 2; i++) {
+        const double f = pow(s->base, -2.0 * i / s->n_rot);
+        divisor[i] = (float)(f / llama3_frequency(s, f, n_ctx_original));
+    }
+    llrti_facts_tensor(facts, "rope_freqs.weight", divisor, s->n_rot / 2);
+}
+
+static void note_yarn(llrti_facts *facts, const llrti_rope_scaling *s)
+{
+    const double n_ctx_original = s->n_ctx_original ? s->n_ctx_original : s->n_ctx_train;
+    note_string(facts, &option[TYPE], "yarn");
+    llrti_facts_f64(facts, option[FACTOR].gguf, s->factor, true);
+    llrti_facts_u32(facts, option[ORIGINAL].gguf, (uint32_t)n_ctx_original, true);
+    llrti_facts_f64(facts, option[BETA_FAST].gguf, s->beta_fast, true);
+    llrti_facts_f64(facts, option[BETA_SLOW].gguf, s->beta_slow, true);
+    /* There it is a factor on what the formula gives. */
+    const double factor = magnitude_of(s, n_ctx_original) / yarn_mscale(s->factor, 1.0);
+    if (fabs(factor - 1.0) > 1e-9) llrti_facts_f64(facts, option[ATTENTION].gguf, factor, true);
+}
+
+static void note_long(llrti_facts *facts, const llrti_rope_scaling *s)
+{
+    const double n_ctx_original = s->n_ctx_original ? s->n_ctx_original : s->n_ctx_train;
+    note_string(facts, &option[TYPE], "longrope");
+    llrti_facts_u32(facts, option[ORIGINAL].gguf, (uint32_t)n_ctx_original, true);
+    llrti_facts_f64(facts, option[ATTENTION].gguf, magnitude_of(s, n_ctx_original), true);
+    if (s->divisor)
+        llrti_facts_tensor(facts, "rope_factors_short.weight", s->divisor, s->n_rot / 2);
+    if (s->long_divisor)
+        llrti_facts_tensor(facts, "rope_factors_long.weight", s->long_divisor, s->n_rot / 2);
+}
+
+static void note_scaling(llrti_facts *facts, llrti_arena *arena, const llrti_rope_scaling *s)
+{
+    llrti_facts_f64(facts, LLRTI_HP(ROPE_BASE)->gguf, s->base, true);
+    llrti_facts_u32(facts, LLRTI_HP(N_ROT)->gguf, s->n_rot, true);
+    if (s->n_ctx_train) llrti_facts_u32(facts, LLRTI_HP(N_CTX)->gguf, s->n_ctx_train, true);
+    switch (s->kind) {
+    case LLRTI_ROPE_LINEAR:
+        note_string(facts, &option[TYPE], "linear");
+        llrti_facts_f64(facts, option[FACTOR].gguf, s->factor, true);
+        break;
+    case LLRTI_ROPE_DYNAMIC:
+        llrti_facts_problem(facts, "dynamic rope scaling");
+        break;
+    case LLRTI_ROPE_LLAMA3:
+        note_llama3(facts, arena, s);
+        break;
+    case LLRTI_ROPE_YARN:
+        note_yarn(facts, s);
+        break;
+    case LLRTI_ROPE_LONG:
+        note_long(facts, s);
+        break;
+    default:
+        break;
+    }
+}
+
 static void read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim, uint32_t n_ctx,
                          const llrti_rope_defaults *defaults, llrti_rope_scaling *out)
 {
     llrti_rope_scaling s = {
         .n_ctx = n_ctx, .extrapolation = 1, .extra_factor = 1, .truncate = true};
     memset(out, 0, sizeof *out);
+    llrti_facts *const facts = hp->facts; /* a GGUF says it in other words: see note_scaling */
+    hp->facts = NULL;
     s.base = llrti_hparams_f64_or(hp, LLRTI_HP(ROPE_BASE),
                                   defaults->base > 0 ? defaults->base : 10000.0);
     const double part = llrti_hparams_f64_or(hp, LLRTI_HP(PARTIAL_ROTARY),
@@ -427,14 +504,18 @@ static void read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_di
     s.beta_fast = llrti_hparams_f64_or(hp, &option[BETA_FAST], 32);
     s.beta_slow = llrti_hparams_f64_or(hp, &option[BETA_SLOW], 1);
     read_kind(hp, &s);
+    if (hp->status >= 0) {
+        if (hp->is_gguf)
+            read_gguf(hp, arena, defaults, &s);
+        else
+            read_config(hp, arena, defaults, &s);
+        if (defaults->has_score_factor) read_score_factor(hp, &s);
+        if (defaults->has_sections) read_sections(hp, &s);
+    }
+    hp->facts = facts;
     if (hp->status < 0) return;
-    if (hp->is_gguf)
-        read_gguf(hp, arena, defaults, &s);
-    else
-        read_config(hp, arena, defaults, &s);
-    if (defaults->has_score_factor) read_score_factor(hp, &s);
-    if (defaults->has_sections) read_sections(hp, &s);
-    if (hp->status >= 0) *out = s;
+    if (facts) note_scaling(facts, arena, &s);
+    *out = s;
 }
 
 void llrti_rope_read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_dim,
