@@ -112,6 +112,8 @@ static const llrt_api table = {
     .engine_step = llrt_engine_step,
     .generate_options_init = llrt_generate_options_init,
     .generate = llrt_generate,
+    .quantize_options_init = llrt_quantize_options_init,
+    .quantize = llrt_quantize,
 };
 
 const llrt_api *llrt_get_api(uint32_t version)

@@ -10,6 +10,7 @@
 #define LLRT_API_H
 
 #include "generate.h"
+#include "quantize.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -138,6 +139,11 @@ typedef struct llrt_api {
     llrt_status (*generate)(llrt_session *session, llrt_sampler *sampler, const char *prompt,
                             size_t n_prompt, const llrt_generate_options *options,
                             llrt_generate_result *result, llrt_error *err);
+
+    /* quantize.h */
+    void (*quantize_options_init)(llrt_quantize_options *options, size_t struct_size);
+    llrt_status (*quantize)(const char *in_path, const char *out_path,
+                            const llrt_quantize_options *options, llrt_error *err);
 } llrt_api;
 
 /** Type of llrt_get_api, for the result of dlsym. */

@@ -34,7 +34,8 @@
  *         return err.status < 0;
  *     }
  *
- * Where to read on: engine.h, session.h, generate.h, tokenizer.h, sampler.h; api.h for dlopen;
+ * Where to read on: engine.h, session.h, generate.h, tokenizer.h, sampler.h; quantize.h to make
+ * smaller files; api.h for dlopen;
  * backend.h to write a backend.
  */
 #ifndef LLRT_H
@@ -45,6 +46,7 @@
 #include "device.h"
 #include "engine.h"
 #include "generate.h"
+#include "quantize.h"
 #include "sampler.h"
 #include "session.h"
 #include "source.h"
