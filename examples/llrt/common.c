@@ -90,13 +90,7 @@ llrt_engine_options engine_options(const run_flags *flags)
     return o;
 }
 
-/* A bar that appears only when loading takes longer than a moment. */
-typedef struct progress_bar {
-    double start;
-    int shown;
-} progress_bar;
-
-static int show_progress(void *ctx, double done)
+int show_progress(void *ctx, double done)
 {
     progress_bar *bar = ctx;
     if (!bar->shown && seconds() - bar->start < 0.3) return 0;
@@ -105,22 +99,28 @@ static int show_progress(void *ctx, double done)
     const int n = (int)(done * 40);
     for (int i = 0; i < 40; i++) line[i] = i < n ? '#' : '.';
     line[40] = 0;
-    fprintf(stderr, "\rloading [%s] %3.0f %%", line, done * 100);
+    fprintf(stderr, "\r%s [%s] %3.0f %%", bar->what, line, done * 100);
     fflush(stderr);
     return 0;
+}
+
+void end_progress(progress_bar *bar)
+{
+    if (bar->shown) fprintf(stderr, "\r%70s\r", "");
+    bar->shown = 0;
 }
 
 llrt_engine *open_engine(const char *path, llrt_engine_options *options)
 {
     llrt_error err = LLRT_ERROR_INIT;
     llrt_engine *engine = NULL;
-    progress_bar bar = {seconds(), 0};
+    progress_bar bar = {"loading", seconds(), 0};
     if (isatty(fileno(stderr))) {
         options->progress = show_progress;
         options->progress_ctx = &bar;
     }
     const llrt_status status = llrt_engine_open(path, options, &engine, &err);
-    if (bar.shown) fprintf(stderr, "\r%60s\r", "");
+    end_progress(&bar);
     if (status < 0) die(&err);
     return engine;
 }

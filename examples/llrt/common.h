@@ -28,6 +28,17 @@ llrt_engine_options engine_options(const run_flags *flags);
 /** Opens or ends the program. Shows a progress bar on stderr when that is a terminal and the file is large. */
 llrt_engine *open_engine(const char *path, llrt_engine_options *options);
 
+/** A bar on stderr that appears only when something takes longer than a moment. */
+typedef struct progress_bar {
+    const char *what; /* "loading" */
+    double start;
+    int shown;
+} progress_bar;
+
+/** llrt_progress with a progress_bar as context. */
+int show_progress(void *bar, double done);
+void end_progress(progress_bar *bar);
+
 /** One line on stderr and status 1 (2 when the input does not exist or is wrong). */
 #if defined(__GNUC__)
 __attribute__((noreturn))
@@ -57,6 +68,7 @@ int cmd_bench(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
+int cmd_quantize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_devices(int argc, char **argv);

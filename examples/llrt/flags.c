@@ -98,6 +98,13 @@ static void set_value(const opt *o, const char *value)
     case OPT_TEXT:
         *(const char **)o->value = value;
         break;
+    case OPT_TEXTS: {
+        text_list *const list = o->value;
+        if (list->n == MAX_TEXTS)
+            usage_error("%s: given more than %d times", o->name, (int)MAX_TEXTS);
+        list->text[list->n++] = value;
+        break;
+    }
     case OPT_CHOICE:
         set_choice(o, value);
         break;

@@ -9,13 +9,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { OPT_FLAG, OPT_INT, OPT_FLOAT, OPT_TEXT, OPT_CHOICE } opt_kind;
+typedef enum { OPT_FLAG, OPT_INT, OPT_FLOAT, OPT_TEXT, OPT_CHOICE, OPT_TEXTS } opt_kind;
+
+/** Values of a flag that may be given several times. */
+enum { MAX_TEXTS = 64 };
+typedef struct text_list {
+    const char *text[MAX_TEXTS];
+    int n;
+} text_list;
 
 typedef struct opt {
     const char *name;  /* "-n", "--temp" */
     const char *alias; /* another spelling or NULL */
     opt_kind kind;
-    void *value;         /* int * (FLAG, CHOICE: index), int64_t *, double *, const char ** */
+    void *value; /* int * (FLAG, CHOICE: index), int64_t *, double *, const char **, text_list * */
     const char *metavar; /* of the value in --help; CHOICE: the words, separated by | */
     const char *help;
     double min, max; /* INT, FLOAT; min == max: no limits */

@@ -17,6 +17,7 @@ static const struct {
     {"perplexity", cmd_perplexity, "measure how well a model predicts a text"},
     {"logits", cmd_logits, "write the logits of every position to a file"},
     {"tokenize", cmd_tokenize, "show how a text is cut into tokens"},
+    {"quantize", cmd_quantize, "write a model as a GGUF file with smaller weights"},
     {"inspect", cmd_inspect, "show a model's metadata and tensors"},
     {"plan", cmd_plan, "show the memory a model will need, to the byte"},
     {"devices", cmd_devices, "list the devices models can run on"},
