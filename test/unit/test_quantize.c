@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * llrt_quantize as a whole: files whose tensors, metadata and logits are what they should be, from
+ * GGUF files and from folders; the same bytes for any number of threads; and nothing left behind by
+ * calls that fail, are cancelled or run out of memory.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "blocks.h"
+#include "engine_support.h"
+#include "memory_files.h"
+#include "model_file.h"
+#include "types.h"
+
+#define OUT "test_quantize.tmp.gguf"
+
+enum { D = 64, FF = 256, VOCAB = 96, N_LAYER = 2 };
+
+typedef struct fixture {
+    memory_files files;
+    llrt_source source;
+    uint8_t *model;
+    size_t n_model;
+    llrt_quantize_options options;
+    llrti_mem mem; /* of files that are read back */
+} fixture;
+
+/* A small Llama; `poison` is put into one value of blk.1.ffn_up.weight. */
+static uint8_t *make_model(float poison, uint32_t type, size_t *n)
+{
+    gguf_writer w;
+    uint64_t seed = 5;
+    gw_init(&w);
+    gw_string(&w, "general.architecture", "llama");
+    gw_string(&w, "general.name", "small");
+    gw_u32(&w, "llama.context_length", 64);
+    gw_u32(&w, "llama.embedding_length", D);
+    gw_u32(&w, "llama.block_count", N_LAYER);
+    gw_u32(&w, "llama.feed_forward_length", FF);
+    gw_u32(&w, "llama.attention.head_count", 4);
+    gw_u32(&w, "llama.attention.head_count_kv", 2);
+    gw_u32(&w, "llama.rope.dimension_count", 16);
+    gw_u32(&w, "llama.vocab_size", VOCAB);
+    gw_f32(&w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    gw_string(&w, "split.note", "dropped");
+    add_random_tensor(&w, &seed, "token_embd.weight", D, VOCAB);
+    add_random_tensor(&w, &seed, "output_norm.weight", D, 1);
+    for (int layer = 0; layer < N_LAYER; layer++) {
+        static const struct {
+            const char *name;
+            uint32_t d0, d1;
+        } parts[] = {{"attn_norm", D, 1},  {"attn_q", D, D},      {"attn_k", D, D / 2},
+                     {"attn_v", D, D / 2}, {"attn_output", D, D}, {"ffn_norm", D, 1},
+                     {"ffn_gate", D, FF},  {"ffn_down", FF, D}};
+        char name[64];
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+            snprintf(name, sizeof name, "blk.%d.%s.weight", layer, parts[i].name);
+            add_random_tensor(&w, &seed, name, parts[i].d0, parts[i].d1);
+        }
+        float up[D * FF];
+        const uint64_t dim[2] = {D, FF};
+        for (int i = 0; i < D * FF; i++)
+            up[i] = ((float)(next_random(&seed) >> 8) * 0x1p-23f - 1.0f) * 0.2f;
+        if (layer == 1) up[3 * D + 7] = poison;
+        snprintf(name, sizeof name, "blk.%d.ffn_up.weight", layer);
+        /* With another type the bytes are those of some numbers of it. */
+        size_t n_byte = 0;
+        assert_true(llrti_type_row_bytes(type, D, &n_byte));
+        if (type != LLRTI_TYPE_F32) memset(up, 0x11, sizeof up);
+        gw_tensor(&w, name, type, 2, dim, up, n_byte * FF);
+    }
+    return gw_finish(&w, n);
+}
+
+static void use_model(fixture *f, uint8_t *model, size_t n)
+{
+    free(f->model);
+    f->model = model;
+    f->n_model = n;
+    f->files.n_file = 0;
+    memory_files_add(&f->files, "in.gguf", model, n);
+}
+
+static int set_up(void **state)
+{
+    fixture *const f = calloc(1, sizeof *f);
+    size_t n;
+    memory_files_init(&f->files, &f->source);
+    use_model(f, make_model(0.1f, LLRTI_TYPE_F32, &n), 0);
+    f->files.file[0].n = f->n_model = n;
+    llrt_quantize_options_init(&f->options, sizeof f->options);
+    f->options.source = &f->source;
+    f->options.n_thread = 2;
+    llrti_mem_init(&f->mem, NULL);
+    remove(OUT);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture *const f = *state;
+    assert_int_equal(f->files.n_open, 0);
+    free(f->model);
+    free(f);
+    remove(OUT);
+    return 0;
+}
+
+static int count_results(void *ctx, const char *name)
+{
+    *(int *)ctx += strncmp(name, OUT, strlen(OUT)) == 0;
+    return 0;
+}
+
+/* Files at the place of the result, under its own or a temporary name. */
+static int n_result(void)
+{
+    int n = 0;
+    assert_int_equal(llrti_folder_each(".", count_results, &n, NULL), LLRT_OK);
+    return n;
+}
+
+static llrti_model_file *open_result(fixture *f)
+{
+    const llrti_model_file_options options = {0};
+    llrti_model_file *file;
+    llrt_error err = LLRT_ERROR_INIT;
+    if (llrti_model_file_open(&f->mem, OUT, &options, &file, &err) < 0) fail_msg("%s", err.text);
+    return file;
+}
+
+static uint32_t type_in(const llrti_model_file *file, const char *name)
+{
+    const llrti_tensor *const tensor = llrti_model_file_find_tensor(file, name);
+    assert_non_null(tensor);
+    return tensor->type;
+}
+
+/* ---- what is in the file ---- */
+
+static void test_types_and_metadata(void **state)
+{
+    fixture *const f = *state;
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    llrti_model_file *const file = open_result(f);
+    assert_int_equal(type_in(file, "blk.0.ffn_down.weight"), LLRTI_TYPE_Q4_K);
+    assert_int_equal(type_in(file, "blk.1.ffn_down.weight"), LLRTI_TYPE_Q6_K);
+    assert_int_equal(type_in(file, "blk.0.attn_q.weight"), LLRTI_TYPE_Q5_0); /* rows of 64 */
+    assert_int_equal(type_in(file, "token_embd.weight"), LLRTI_TYPE_Q8_0);
+    assert_int_equal(type_in(file, "blk.0.attn_norm.weight"), LLRTI_TYPE_F32);
+    const llrti_meta *meta = llrti_model_file_find_meta(file, "general.file_type");
+    assert_int_equal(meta->value.u, 15);
+    assert_int_equal(llrti_model_file_find_meta(file, "general.quantization_version")->value.u, 2);
+    assert_int_equal(llrti_model_file_find_meta(file, "llama.block_count")->value.u, N_LAYER);
+    assert_null(llrti_model_file_find_meta(file, "split.note"));
+    meta = llrti_model_file_find_meta(file, "llrt.quantize.options");
+    assert_int_equal(meta->value.s.n, 6);
+    assert_memory_equal(meta->value.s.data, "Q4_K_M", 6);
+    assert_int_equal(llrti_model_file_find_meta(file, "llrt.quantize.source")->value.s.n, 32);
+    assert_non_null(llrti_model_file_find_meta(file, "llrt.quantize.version"));
+    llrti_model_file_close(file);
+}
+
+/* Logits of a model after a few tokens. */
+static void compute_logits(const char *path, const llrt_source *source, float out[VOCAB])
+{
+    static const int32_t tokens[] = {5, 17, 60, 2, 33, 90, 8};
+    llrt_engine_options eo;
+    llrt_engine *engine;
+    llrt_session *session;
+    const float *row;
+    llrt_engine_options_init(&eo, sizeof eo);
+    eo.source = source;
+    eo.precision = LLRT_PRECISION_F32;
+    eo.kv_type = LLRT_TYPE_F32;
+    check(llrt_engine_open(path, &eo, &engine, &err));
+    check(llrt_session_create(engine, NULL, &session, &err));
+    check(llrt_session_append(session, tokens, 7, LLRT_LOGITS_LAST, &err));
+    check(llrt_session_logits(session, -1, &row, &err));
+    memcpy(out, row, VOCAB * sizeof *out);
+    llrt_session_free(session);
+    llrt_engine_close(engine);
+}
+
+static float distance(const float *a, const float *b)
+{
+    float most = 0, peak = 0;
+    for (int i = 0; i < VOCAB; i++) {
+        most = fmaxf(most, fabsf(a[i] - b[i]));
+        peak = fmaxf(peak, fabsf(b[i]));
+    }
+    return most / peak;
+}
+
+static void test_logits_come_closer_with_more_bits(void **state)
+{
+    fixture *const f = *state;
+    static const char *const targets[] = {"Q4_0", "Q5_0", "Q8_0", "F16", "F32"};
+    float wanted[VOCAB], found[VOCAB], last = 10;
+    compute_logits("in.gguf", &f->source, wanted);
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        f->options.target = targets[i];
+        check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+        compute_logits(OUT, NULL, found);
+        const float d = distance(found, wanted);
+        assert_true(d < last);
+        last = d;
+    }
+    assert_true(last == 0.0f);
+}
+
+static uint8_t *result_bytes(fixture *f, uint32_t n_thread, size_t *n)
+{
+    f->options.n_thread = n_thread;
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    return (uint8_t *)test_read_file(OUT, n);
+}
+
+static void test_bytes_do_not_depend_on_threads(void **state)
+{
+    fixture *const f = *state;
+    static const char *const targets[] = {"Q4_K_M", "Q3_K_L", "IQ4_XS", "Q8_0", "BF16"};
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        size_t n[3];
+        f->options.target = targets[i];
+        uint8_t *const a = result_bytes(f, 1, &n[0]), *const b = result_bytes(f, 3, &n[1]),
+                       *const c = result_bytes(f, 3, &n[2]);
+        assert_int_equal(n[0], n[1]);
+        assert_int_equal(n[0], n[2]);
+        assert_memory_equal(a, b, n[0]);
+        assert_memory_equal(a, c, n[0]);
+        free(a);
+        free(b);
+        free(c);
+    }
+}
+
+static void test_overrides(void **state)
+{
+    fixture *const f = *state;
+    const llrt_quantize_override overrides[] = {
+        {"blk.*.attn_?", "q8_0"}, {"blk.1.*", "F16"}, {"token_embd.weight", "Q4_0"}};
+    f->options.overrides = overrides;
+    f->options.n_override = 3;
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    llrti_model_file *const file = open_result(f);
+    assert_int_equal(type_in(file, "blk.0.attn_v.weight"), LLRTI_TYPE_Q8_0);
+    assert_int_equal(type_in(file, "blk.0.attn_output.weight"), LLRTI_TYPE_Q5_0);
+    assert_int_equal(type_in(file, "blk.1.attn_v.weight"), LLRTI_TYPE_F16);
+    assert_int_equal(type_in(file, "blk.1.attn_norm.weight"), LLRTI_TYPE_F32);
+    assert_int_equal(type_in(file, "token_embd.weight"), LLRTI_TYPE_Q4_0);
+    llrti_model_file_close(file);
+}
+
+static void test_requantising_is_asked_for(void **state)
+{
+    fixture *const f = *state;
+    size_t n;
+    uint8_t *const model = make_model(0, LLRTI_TYPE_Q8_0, &n);
+    use_model(f, model, n);
+    check_fails(LLRT_ERR_ARGUMENT, llrt_quantize("in.gguf", OUT, &f->options, &err));
+    assert_int_equal(n_result(), 0);
+    f->options.allow_requantize = 1;
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    llrti_model_file *const file = open_result(f);
+    assert_int_equal(type_in(file, "blk.1.ffn_up.weight"), LLRTI_TYPE_Q5_0);
+    /* d = 0x1111 as float16, every value d * 0x11; both are exact in the new format's peak. */
+    const llrti_tensor *const tensor = llrti_model_file_find_tensor(file, "blk.1.ffn_up.weight");
+    uint8_t block[22];
+    float value[32];
+    assert_int_equal(llrti_model_file_read(file, tensor, 0, block, sizeof block, NULL), LLRT_OK);
+    llrti_blocks_widen_q5_0(block, value, 32);
+    const uint8_t old[34] = {0x11, 0x11, 0x11};
+    float expected[32];
+    llrti_blocks_widen_q8_0(old, expected, 32);
+    assert_true(fabsf(value[0] - expected[0]) <= expected[0] / 16);
+    llrti_model_file_close(file);
+}
+
+/* ---- importance ---- */
+
+static void test_importance_of_another_model_is_refused(void **state)
+{
+    fixture *const f = *state;
+    gw_buffer b = {0};
+    gw_put_number(&b, 1, 4);
+    gw_put_number(&b, 19, 4);
+    gw_put(&b, "blk.0.attn_q.weight", 19);
+    gw_put_number(&b, 1, 4);
+    gw_put_number(&b, 3, 4);
+    for (int i = 0; i < 3; i++) gw_put_number(&b, 0x3f800000, 4);
+    memory_files_add(&f->files, "im", b.data, b.n);
+    f->options.imatrix = "im";
+    llrt_error err = LLRT_ERROR_INIT;
+    assert_int_equal(llrt_quantize("in.gguf", OUT, &f->options, &err), LLRT_ERR_FORMAT);
+    assert_string_equal(err.field, "blk.0.attn_q.weight");
+    assert_non_null(strstr(err.text, "3 values"));
+    f->options.imatrix = "nothing";
+    assert_int_equal(llrt_quantize("in.gguf", OUT, &f->options, &err), LLRT_ERR_NOT_FOUND);
+    assert_string_equal(err.file, "nothing");
+    assert_int_equal(n_result(), 0);
+    free(b.data);
+}
+
+static void test_importance_changes_what_it_names(void **state)
+{
+    fixture *const f = *state;
+    gw_buffer b = {0};
+    gw_put_number(&b, 1, 4);
+    gw_put_number(&b, 19, 4);
+    gw_put(&b, "blk.0.attn_q.weight", 19);
+    gw_put_number(&b, 1, 4);
+    gw_put_number(&b, D, 4);
+    for (uint32_t i = 0; i < D; i++) gw_put_number(&b, 0x3f800000 + (i % 7) * 0x800000, 4);
+    f->options.target = "IQ4_NL";
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    llrti_model_file *file = open_result(f);
+    uint8_t before[2][72], after[2][72];
+    const char *const names[] = {"blk.0.attn_q.weight", "blk.1.attn_q.weight"};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(llrti_model_file_read(file, llrti_model_file_find_tensor(file, names[i]),
+                                               0, before[i], 72, NULL),
+                         LLRT_OK);
+    llrti_model_file_close(file);
+    memory_files_add(&f->files, "im", b.data, b.n);
+    f->options.imatrix = "im";
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    file = open_result(f);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(llrti_model_file_read(file, llrti_model_file_find_tensor(file, names[i]),
+                                               0, after[i], 72, NULL),
+                         LLRT_OK);
+    assert_non_null(llrti_model_file_find_meta(file, "llrt.quantize.imatrix"));
+    llrti_model_file_close(file);
+    assert_memory_not_equal(before[0], after[0], 72);
+    assert_memory_equal(before[1], after[1], 72);
+    free(b.data);
+}
+
+/* ---- failures ---- */
+
+static void test_values_that_are_no_numbers_are_named(void **state)
+{
+    fixture *const f = *state;
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const char *const targets[] = {"Q4_K_M", "F32", "BF16"};
+    for (size_t i = 0; i < 9; i++) {
+        size_t n;
+        uint8_t *const model = make_model(bad[i % 3], LLRTI_TYPE_F32, &n);
+        use_model(f, model, n);
+        f->options.target = targets[i / 3];
+        llrt_error err = LLRT_ERROR_INIT;
+        assert_int_equal(llrt_quantize("in.gguf", OUT, &f->options, &err), LLRT_ERR_FORMAT);
+        assert_string_equal(err.field, "blk.1.ffn_up.weight");
+        assert_non_null(strstr(err.text, "row 3, column 7"));
+        assert_string_equal(err.file, "in.gguf");
+        assert_int_equal(n_result(), 0);
+    }
+    size_t n;
+    uint8_t *const model = make_model(1e9f, LLRTI_TYPE_F32, &n);
+    use_model(f, model, n);
+    f->options.target = "Q4_0";
+    llrt_error err = LLRT_ERROR_INIT;
+    assert_int_equal(llrt_quantize("in.gguf", OUT, &f->options, &err), LLRT_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "1e+09"));
+    assert_int_equal(n_result(), 0);
+}
+
+typedef struct cancelling {
+    int n_call, cancel_at;
+    double last;
+} cancelling;
+
+static int cancel(void *ctx, double done)
+{
+    cancelling *const c = ctx;
+    assert_true(done >= c->last && done <= 1.0);
+    c->last = done;
+    return ++c->n_call == c->cancel_at;
+}
+
+static void test_cancelling_leaves_nothing(void **state)
+{
+    fixture *const f = *state;
+    cancelling c = {0, 0, 0};
+    f->options.progress = cancel;
+    f->options.progress_ctx = &c;
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    assert_true(c.last == 1.0);
+    const int n_all = c.n_call;
+    assert_true(n_all > 10);
+    assert_int_equal(test_write_file(OUT, "old", 3), 0);
+    for (int at = 1; at <= n_all; at++) {
+        c = (cancelling){0, at, 0};
+        check_fails(LLRT_ERR_CANCELLED, llrt_quantize("in.gguf", OUT, &f->options, &err));
+        assert_int_equal(c.n_call, at);
+        assert_int_equal(n_result(), 1);
+    }
+    size_t n;
+    char *const old = test_read_file(OUT, &n);
+    assert_string_equal(old, "old");
+    free(old);
+}
+
+static void test_failing_reads_leave_nothing(void **state)
+{
+    fixture *const f = *state;
+    f->options.n_thread = 1;
+    check(llrt_quantize("in.gguf", OUT, &f->options, &err));
+    const int n_all = f->files.n_read;
+    remove(OUT);
+    f->files.fail_status = LLRT_ERR_IO;
+    for (int at = 1; at <= n_all; at++) {
+        f->files.n_read = 0;
+        f->files.fail_read = at;
+        check_fails(LLRT_ERR_IO, llrt_quantize("in.gguf", OUT, &f->options, &err));
+        assert_int_equal(n_result(), 0);
+    }
+    f->files.fail_read = 0;
+}
+
+static void test_lack_of_memory_leaves_nothing(void **state)
+{
+    fixture *const f = *state;
+    test_heap heap;
+    memset(&heap, 0, sizeof heap);
+    const llrt_allocator hooks = {test_heap_alloc, test_heap_free, &heap};
+    f->options.allocator = &hooks;
+    f->options.n_thread = 1; /* the heap counts without locks */
+    llrt_status status = LLRT_ERR_NOMEM;
+    for (size_t at = 1; status != LLRT_OK; at++) {
+        assert_true(at < 1000);
+        heap.n_call = 0;
+        heap.fail_at = at;
+        status = llrt_quantize("in.gguf", OUT, &f->options, NULL);
+        assert_int_equal(heap.n_live, 0);
+        if (status == LLRT_OK) break;
+        assert_int_equal(status, LLRT_ERR_NOMEM);
+        assert_int_equal(n_result(), 0);
+    }
+}
+
+static void expect_argument(fixture *f, const char *field)
+{
+    llrt_error err = LLRT_ERROR_INIT;
+    assert_int_equal(llrt_quantize("in.gguf", OUT, &f->options, &err), LLRT_ERR_ARGUMENT);
+    assert_string_equal(err.field, field);
+    assert_true(err.text[0] != 0);
+    assert_int_equal(n_result(), 0);
+}
+
+static void test_wrong_options_are_named(void **state)
+{
+    fixture *const f = *state;
+    const llrt_quantize_options good = f->options;
+    llrt_quantize_override o = {"blk.*", "Q4_K_M"};
+    f->options.target = "Q4_K_X";
+    expect_argument(f, "target");
+    f->options.target = NULL;
+    expect_argument(f, "target");
+    f->options = good;
+    f->options.n_thread = 100000;
+    expect_argument(f, "n_thread");
+    f->options = good;
+    f->options.pure = 2;
+    expect_argument(f, "pure");
+    f->options = good;
+    f->options.reserved = 1;
+    expect_argument(f, "reserved");
+    f->options = good;
+    f->options.n_override = 1;
+    expect_argument(f, "overrides");
+    f->options.overrides = &o; /* a mixture is no type */
+    expect_argument(f, "overrides");
+    o = (llrt_quantize_override){"blk.9.*", "Q8_0"};
+    expect_argument(f, "overrides");
+    o = (llrt_quantize_override){"", "Q8_0"};
+    expect_argument(f, "pattern");
+    o = (llrt_quantize_override){"*attn_q", "Q4_K"}; /* rows of 64 */
+    expect_argument(f, "blk.0.attn_q.weight");
+    f->options = good;
+    check_fails(LLRT_ERR_ARGUMENT, llrt_quantize(NULL, OUT, &f->options, &err));
+    check_fails(LLRT_ERR_ARGUMENT, llrt_quantize("in.gguf", "", &f->options, &err));
+    check_fails(LLRT_ERR_NOT_FOUND, llrt_quantize("no.gguf", OUT, &f->options, &err));
+    check_fails(LLRT_ERR_NOT_FOUND,
+                llrt_quantize("in.gguf", "no/folder/out.gguf", &f->options, &err));
+}
+
+/* ---- folders ---- */
+
+static void convert_fixture(fixture *f, const char *folder, const char *name)
+{
+    static const int32_t tokens[] = {0, 7, 3, 10, 6, 2, 9, 5};
+    char path[1024];
+    snprintf(path, sizeof path, "%s/numeric/architectures/%s", folder, name);
+    f->options.source = NULL;
+    f->options.target = "F32";
+    check(llrt_quantize(path, OUT, &f->options, &err));
+    const char *const paths[] = {path, OUT};
+    float *logits[2];
+    uint32_t n_vocab = 0;
+    for (int i = 0; i < 2; i++) {
+        llrt_engine_options eo;
+        llrt_engine *engine;
+        llrt_session *session;
+        llrt_model_info info = {.struct_size = sizeof info};
+        llrt_engine_options_init(&eo, sizeof eo);
+        eo.precision = LLRT_PRECISION_F32;
+        eo.kv_type = LLRT_TYPE_F32;
+        check(llrt_engine_open(paths[i], &eo, &engine, &err));
+        check(llrt_engine_info(engine, &info, &err));
+        check(llrt_session_create(engine, NULL, &session, &err));
+        check(llrt_session_append(session, tokens, 8, LLRT_LOGITS_LAST, &err));
+        const float *row;
+        check(llrt_session_logits(session, -1, &row, &err));
+        n_vocab = info.n_vocab;
+        logits[i] = malloc(n_vocab * sizeof **logits);
+        memcpy(logits[i], row, n_vocab * sizeof **logits);
+        llrt_session_free(session);
+        llrt_engine_close(engine);
+    }
+    /* Interleaved heads sum their products in another order: a few units in the last place. */
+    float peak = 0;
+    for (uint32_t i = 0; i < n_vocab; i++) peak = fmaxf(peak, fabsf(logits[0][i]));
+    for (uint32_t i = 0; i < n_vocab; i++)
+        assert_true(fabsf(logits[0][i] - logits[1][i]) <= 2e-6f * peak);
+    free(logits[0]);
+    free(logits[1]);
+}
+
+static void test_folders_give_the_same_logits(void **state)
+{
+    static const char *const names[] = {"llama", "llama_sharded", "mistral",
+                                        "qwen2", "qwen3",         "gpt2"};
+    const char *const folder = test_data_folder();
+    if (!folder) skip();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        convert_fixture(*state, folder, names[i]);
+}
+
+/* The same model as a folder and as a GGUF that somebody else's converter wrote. */
+static void test_a_folder_becomes_the_gguf_it_belongs_to(void **state)
+{
+    fixture *const f = *state;
+    const char *const folder = test_data_folder();
+    if (!folder) skip();
+    char path[1024];
+    snprintf(path, sizeof path, "%s/demo/hf", folder);
+    f->options.source = NULL;
+    f->options.target = "F16";
+    check(llrt_quantize(path, OUT, &f->options, &err));
+    snprintf(path, sizeof path, "%s/demo/llrt-demo-f16.gguf", folder);
+    const llrti_model_file_options how = {0};
+    llrti_model_file *wanted, *const found = open_result(f);
+    check(llrti_model_file_open(&f->mem, path, &how, &wanted, &err));
+    assert_int_equal(llrti_model_file_n_tensor(found), llrti_model_file_n_tensor(wanted));
+    for (uint32_t i = 0; i < llrti_model_file_n_tensor(wanted); i++) {
+        const llrti_tensor *const a = llrti_model_file_tensor(wanted, i);
+        const llrti_tensor *const b = llrti_model_file_find_tensor(found, a->name);
+        assert_non_null(b);
+        assert_int_equal(a->type, b->type);
+        assert_memory_equal(a->dim, b->dim, sizeof a->dim);
+        uint8_t *const data = malloc((size_t)a->n_byte * 2);
+        check(llrti_model_file_read(wanted, a, 0, data, (size_t)a->n_byte, &err));
+        check(llrti_model_file_read(found, b, 0, data + a->n_byte, (size_t)a->n_byte, &err));
+        assert_memory_equal(data, data + a->n_byte, (size_t)a->n_byte);
+        free(data);
+    }
+    static const char *const keys[] = {"tokenizer.ggml.tokens", "tokenizer.ggml.merges"};
+    for (int k = 0; k < 2; k++) {
+        const llrti_meta *const a = llrti_model_file_find_meta(wanted, keys[k]);
+        const llrti_meta *const b = llrti_model_file_find_meta(found, keys[k]);
+        assert_non_null(b);
+        assert_int_equal(a->n, b->n);
+        for (uint64_t i = 0; i < a->n; i++) {
+            const llrti_string *const left = (const llrti_string *)a->value.array + i;
+            const llrti_string *const right = (const llrti_string *)b->value.array + i;
+            assert_int_equal(left->n, right->n);
+            assert_memory_equal(left->data, right->data, left->n);
+        }
+    }
+    llrti_model_file_close(wanted);
+    llrti_model_file_close(found);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_types_and_metadata),
+        T(test_logits_come_closer_with_more_bits),
+        T(test_bytes_do_not_depend_on_threads),
+        T(test_overrides),
+        T(test_requantising_is_asked_for),
+        T(test_importance_of_another_model_is_refused),
+        T(test_importance_changes_what_it_names),
+        T(test_values_that_are_no_numbers_are_named),
+        T(test_cancelling_leaves_nothing),
+        T(test_failing_reads_leave_nothing),
+        T(test_lack_of_memory_leaves_nothing),
+        T(test_wrong_options_are_named),
+        T(test_folders_give_the_same_logits),
+        T(test_a_folder_becomes_the_gguf_it_belongs_to),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
