@@ -38,7 +38,7 @@ def main():
                  ["run", MODEL, PROMPT, "--device", "cuda:9"], ["logits", MODEL], ["logits", MODEL, "--tokens", "99999999", "-o", "/dev/null"],
                  ["tokenize", ROOT / "README.md", "x"], ["run", ROOT / "README.md", "x"], ["perplexity", MODEL, "-f", "no-such-text"]):
         one_clear_line(llrt(*args, status=2))
-    for name in ("run", "chat", "bench", "perplexity", "logits", "tokenize", "inspect", "plan", "devices"):
+    for name in ("run", "chat", "bench", "perplexity", "logits", "tokenize", "inspect", "plan", "devices", "quantize"):
         assert llrt(name, "--help").stdout.startswith(f"usage: llrt {name}")
 
     ids = llrt("tokenize", MODEL, PROMPT, "--ids").stdout.strip()
@@ -60,6 +60,25 @@ def main():
         text_file = pathlib.Path(work) / "text"
         text_file.write_text((PROMPT + " there was a brave fox who lived near the sea. ") * 60)
         assert "perplexity" in llrt("perplexity", MODEL, "-f", text_file, "-c", 128).stdout
+    with tempfile.TemporaryDirectory() as work:
+        folder = pathlib.Path(work)
+        small, same = folder / "small.gguf", folder / "same.gguf"
+        flags = ["--tensor", "blk.0.*=Q6_K", "--tensor=token_embd=Q8_0"]
+        assert llrt("quantize", MODEL, small, "q4_k_m", *flags, "-t", 2).stderr == ""
+        lines = llrt("quantize", MODEL, same, "Q4_K_M", *flags, "-t", 1, "-v").stderr.splitlines()
+        assert "blk.0.attn_q.weight: F16 -> Q6_K" in lines, lines
+        assert small.read_bytes() == same.read_bytes() and len(list(folder.iterdir())) == 2
+        assert small.stat().st_size < MODEL.stat().st_size
+        llrt("quantize", small, folder / "again.gguf", "Q4_0", "--allow-requantize")
+        (folder / "again.gguf").unlink()
+        assert llrt("run", small, PROMPT, "-n", 8, "--temp", 0).stdout
+        for args in ([MODEL, small], [MODEL, small, "Q9"], [MODEL, small, "Q4_0", "--tensor", "x"],
+                     [MODEL, small, "Q4_0", "--tensor", "nothing*=Q8_0"],
+                     [MODEL, small, "Q4_0", "--imatrix", "no-such-file"], [small, folder / "again.gguf", "Q4_0"],
+                     [ROOT / "README.md", small, "Q4_0"], [MODEL, folder / "no/such/folder.gguf", "Q4_0"]):
+            before = small.read_bytes()
+            one_clear_line(llrt("quantize", *args, status=2))
+            assert small.read_bytes() == before and len(list(folder.iterdir())) == 2
     tensors = json.loads(llrt("inspect", MODEL, "--tensors", "-o", "json").stdout)["tensors"]
     assert any(t["name"] == "token_embd.weight" for t in tensors)
     plan = json.loads(llrt("plan", MODEL, "-c", 256, "-o", "json").stdout)
