@@ -12,7 +12,7 @@
 #define AT(type, member, offset)                                                                   \
     _Static_assert(offsetof(type, member) == (offset), #type "." #member)
 
-SIZE(llrt_api, 560);
+SIZE(llrt_api, 576);
 AT(llrt_api, struct_size, 0);
 AT(llrt_api, version, 8);
 AT(llrt_api, build_info, 16);
@@ -83,6 +83,8 @@ AT(llrt_api, session_free, 528);
 AT(llrt_api, engine_step, 536);
 AT(llrt_api, generate_options_init, 544);
 AT(llrt_api, generate, 552);
+AT(llrt_api, quantize_options_init, 560);
+AT(llrt_api, quantize, 568);
 SIZE(llrt_host, 48);
 AT(llrt_host, struct_size, 0);
 AT(llrt_host, n_worker, 4);
@@ -394,6 +396,24 @@ AT(llrt_generate_result, prompt_ns, 32);
 AT(llrt_generate_result, generate_ns, 40);
 AT(llrt_generate_result, stop_index, 48);
 AT(llrt_generate_result, reserved, 52);
+SIZE(llrt_quantize_override, 16);
+AT(llrt_quantize_override, pattern, 0);
+AT(llrt_quantize_override, type, 8);
+SIZE(llrt_quantize_options, 88);
+AT(llrt_quantize_options, struct_size, 0);
+AT(llrt_quantize_options, n_thread, 4);
+AT(llrt_quantize_options, target, 8);
+AT(llrt_quantize_options, imatrix, 16);
+AT(llrt_quantize_options, overrides, 24);
+AT(llrt_quantize_options, n_override, 32);
+AT(llrt_quantize_options, pure, 36);
+AT(llrt_quantize_options, allow_requantize, 40);
+AT(llrt_quantize_options, reserved, 44);
+AT(llrt_quantize_options, progress, 48);
+AT(llrt_quantize_options, progress_ctx, 56);
+AT(llrt_quantize_options, source, 64);
+AT(llrt_quantize_options, allocator, 72);
+AT(llrt_quantize_options, logger, 80);
 SIZE(llrt_logit_bias, 8);
 AT(llrt_logit_bias, token, 0);
 AT(llrt_logit_bias, bias, 4);
