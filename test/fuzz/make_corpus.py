@@ -197,6 +197,56 @@ def seeds_json():
     yield "bad_utf8_cut", b'["\xe2\x82"]'
 
 
+# ---- importance matrices ----
+
+IM_NAMES = "blk.0.attn_q.weight", "blk.0.ffn_down_exps.weight"
+
+
+def old_imatrix(entries, n_entry=None, tail=b""):
+    """entries: (name, calls, values)."""
+    out = struct.pack("<i", len(entries) if n_entry is None else n_entry)
+    for name, calls, values in entries:
+        data = name if isinstance(name, bytes) else name.encode()
+        out += struct.pack("<i", len(data)) + data + struct.pack(f"<ii{len(values)}f", calls, len(values), *values)
+    return out + tail
+
+
+def new_imatrix(entries, metas=()):
+    """entries: (name, columns, sums, counts)."""
+    tensors = []
+    for name, columns, sums, counts in entries:
+        tensors.append((name + ".in_sum2", 0, (columns, len(sums) // columns), None, struct.pack(f"<{len(sums)}f", *sums)))
+        if counts is not None:
+            tensors.append((name + ".counts", 0, (1, len(counts)), None, struct.pack(f"<{len(counts)}f", *counts)))
+    return gguf([meta("general.type", 8, "imatrix"), *metas], tensors)
+
+
+def seeds_imatrix():
+    a, b = (IM_NAMES[0], 2, [2.0, 4.0, 6.0, 0.0]), (IM_NAMES[1], 1, [3.0, 5.0, 1.0, 1.0])
+    whole = old_imatrix([a, b], tail=struct.pack("<ii", 7, 4) + b"text")
+    yield "old", whole
+    yield "old_no_calls", old_imatrix([(IM_NAMES[0], 0, [1.0])])
+    for n in (0, 3, 6, 20, 30, 40, 50):
+        yield f"old_cut{n}", whole[:n]
+    yield "bad_old_none", old_imatrix([], 0)
+    yield "bad_old_many", old_imatrix([a], 1 << 20)
+    yield "bad_old_count", old_imatrix([a], 2)
+    yield "bad_old_twice", old_imatrix([a, a])
+    yield "bad_old_utf8", old_imatrix([(b"\xff\xfe", 1, [1.0])])
+    for name, x in ("nan", float("nan")), ("negative", -1.0), ("large", 1e30):
+        yield "bad_old_" + name, old_imatrix([(IM_NAMES[0], 1, [1.0, x])])
+    yield "bad_old_calls", old_imatrix([(IM_NAMES[0], -5, [1.0])])
+    c, d = (IM_NAMES[0], 4, [4.0, 8.0, 12.0, 0.0], [4.0]), (IM_NAMES[1], 2, [6.0, 10.0, 0.0, 0.0], [2.0, 0.0])
+    yield "new", new_imatrix([c, d], [meta("imatrix.chunk_count", 4, 7)])
+    yield "new_chunks_text", new_imatrix([c], [meta("imatrix.chunk_count", 8, "7")])
+    yield "bad_new_no_counts", new_imatrix([(IM_NAMES[0], 2, [1.0, 2.0], None)])
+    yield "bad_new_counts", new_imatrix([(IM_NAMES[0], 2, [1.0, 2.0], [1.0, 1.0])])
+    yield "bad_new_value", new_imatrix([(IM_NAMES[0], 2, [1.0, -2.0], [1.0])])
+    yield "bad_new_none", gguf([meta("general.type", 8, "imatrix")], [F32])
+    yield "bad_new_type", gguf([], [("w.in_sum2", 1, (2,), None, bytes(4)), ("w.counts", 0, (1,), None, bytes(4))])
+    yield "bad_new_type2", gguf([], [("w.in_sum2", 0, (2,), None, bytes(8)), ("w.counts", 1, (1,), None, bytes(2))])
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     for function, seeds in list(globals().items()):

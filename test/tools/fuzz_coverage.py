@@ -27,7 +27,7 @@ PARSERS = """lib/base/json.c lib/base/utf8.c
     lib/text/vocab.c
     lib/model/builder.c lib/model/cut.c lib/model/decoder.c lib/model/families.c lib/model/family_gpt2.c
     lib/model/family_llama.c lib/model/family_qwen.c lib/model/hparams.c lib/model/model.c lib/model/rope.c
-    lib/engine/save.c""".split()
+    lib/engine/save.c lib/quant/quant_imatrix.c""".split()
 FLAGS = "-fprofile-instr-generate -fcoverage-mapping"
 
 
