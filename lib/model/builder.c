@@ -182,17 +182,34 @@ static bool mark_used(llrti_builder *b, const llrti_tensor *tensor, uint32_t ind
     return false;
 }
 
-/* The name a GGUF file has for it, in the arena. */
-static bool set_gguf_name(llrti_builder *b, llrti_model_weight *w, const llrti_name *name,
-                          const char *suffix)
+/* A name in the arena; stays NULL when there is none, or it stands for many tensors. */
+static bool keep_name(llrti_builder *b, const char *prefix, const char *base, const char *suffix,
+                      const char **out)
 {
     char full[NAME_SIZE];
-    if (!name->gguf || strchr(name->gguf, '@') ||
-        !expand(b, "", &(wanted){name->gguf, suffix, 0}, full))
+    if (!base || strchr(base, '@') || !expand(b, prefix, &(wanted){base, suffix, 0}, full))
         return true;
-    w->gguf_name = llrti_arena_strndup(b->arena, full, strlen(full));
-    if (!w->gguf_name) fail_nomem(b, "tensor name", strlen(full));
-    return w->gguf_name != NULL;
+    *out = llrti_arena_strndup(b->arena, full, strlen(full));
+    if (!*out) fail_nomem(b, "tensor name", strlen(full));
+    return *out != NULL;
+}
+
+/* The names that either kind of file has for it. */
+static bool set_names(llrti_builder *b, llrti_model_weight *w, const llrti_name *name,
+                      const char *suffix)
+{
+    const bool is_rooted = name->hf && name->hf[0] == '/';
+    return keep_name(b, "", name->gguf, suffix, &w->gguf_name) &&
+           keep_name(b, is_rooted ? "" : b->hf_prefix, is_rooted ? name->hf + 1 : name->hf, suffix,
+                     &w->hf_name);
+}
+
+void llrti_build_arranged(llrti_builder *b, uint32_t weight, uint32_t n_permuted_head,
+                          bool is_rearranged)
+{
+    if (b->hp.status < 0 || weight >= b->weight.n) return;
+    b->weight.data[weight].n_permuted_head = n_permuted_head;
+    b->weight.data[weight].is_rearranged = is_rearranged;
 }
 
 /* Adds the weight, or finds it when it has been added before. */
@@ -206,7 +223,7 @@ static uint32_t bind(llrti_builder *b, const llrti_model_weight *weight, const l
         if (is_same_weight(&b->weight.data[i], &w)) return (uint32_t)i;
     if (!w.desc.name) w.desc.name = w.tensor->name;
     w.desc.type = w.scales ? LLRT_TYPE_MXFP4 : w.tensor->type;
-    if (!set_gguf_name(b, &w, name, suffix)) return LLRT_NONE;
+    if (!set_names(b, &w, name, suffix)) return LLRT_NONE;
     if (!llrti_vec_reserve(b->mem, &b->weight, b->weight.n + 1, LLRT_MEMORY_HOST)) {
         fail_nomem(b, "weight table", sizeof *b->weight.data);
         return LLRT_NONE;

@@ -134,6 +134,12 @@ uint32_t llrti_build_biases(llrti_builder *b, const llrti_name *name, const llrt
  */
 uint32_t llrti_build_mxfp4(llrti_builder *b, const llrti_name *blocks, const llrti_name *scales,
                            const llrti_part *part);
+/**
+ * States how the two kinds of file differ about a matrix bound before, for adapters of the other
+ * kind: n_permuted_head and is_rearranged of llrti_model_weight.
+ */
+void llrti_build_arranged(llrti_builder *b, uint32_t weight, uint32_t n_permuted_head,
+                          bool is_rearranged);
 /** Rows of a matrix bound before (dim[1]); 1 after a failure. */
 uint32_t llrti_build_rows_of(const llrti_builder *b, uint32_t weight);
 

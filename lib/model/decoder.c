@@ -195,6 +195,8 @@ void llrti_decoder_read_as(llrti_builder *b, llrti_decoder *d,
     rope.hf_pairs = defaults->hf_pairs;
     rope.base = defaults->rope_base;
     rope.part = defaults->rope_part;
+    d->has_permuted_qk = defaults->gguf_pairs == LLRT_ROPE_ADJACENT &&
+                         defaults->hf_pairs == LLRT_ROPE_HALVES && !defaults->has_no_rope;
     if (!defaults->has_no_rope)
         llrti_rope_read_as(hp, b->arena, d->head_dim, b->n_ctx, &rope, &d->rope);
     if (!llrti_build_ok(b)) return;
@@ -326,6 +328,9 @@ static uint32_t project(llrti_builder *b, const llrti_decoder *d, uint32_t x,
 {
     const llrti_name *const name = &d->name[part];
     const uint32_t weight = llrti_build_matrix(b, name, llrti_build_width(b, x), n_head * width, 0);
+    if (part == LLRTI_DECODER_QKV) llrti_build_arranged(b, weight, 0, !d->has_same_qkv);
+    if (d->has_permuted_qk && (part == LLRTI_DECODER_Q || part == LLRTI_DECODER_K))
+        llrti_build_arranged(b, weight, part == LLRTI_DECODER_Q ? d->n_head : d->n_kv_head, false);
     return llrti_build_linear(b, x, weight, bind_bias(b, name, bias, n_head * width), n_head,
                               width);
 }

@@ -76,6 +76,8 @@ typedef struct llrti_decoder {
     bool is_parallel;
     /* Attention. */
     llrti_qkv qkv;
+    /* What GGUF files do to safetensors' rows: of q and k, permute them; of q, k and v in one, not. */
+    bool has_permuted_qk, has_same_qkv;
     llrti_bias qkv_bias, out_bias;
     bool has_qk_norm;    /* q and k are normalised before the rotation: each head, or */
     bool is_qk_norm_row; /* all heads of a token together, or */

@@ -33,6 +33,7 @@ void llrti_family_phi(llrti_builder *b)
     /* Older GGUF files have q, k and v in one. */
     if (b->hp.is_gguf && llrti_build_has(b, &d.name[LLRTI_DECODER_QKV], ".weight"))
         d.qkv = LLRTI_QKV_JOINED;
+    d.has_same_qkv = true;
     d.qkv_bias = d.out_bias = d.mlp_bias = d.head_bias = LLRTI_BIAS_REQUIRED;
     llrti_decoder_emit(b, &d);
 }
@@ -47,6 +48,7 @@ void llrti_family_phi3(llrti_builder *b)
     llrti_decoder_read(b, &d, 0, LLRT_ROPE_HALVES);
     llrti_decoder_rename(&d, names);
     d.qkv = LLRTI_QKV_JOINED;
+    d.has_same_qkv = true;
     d.is_gate_up_joined = true;
     llrti_decoder_set_window(b, &d, llrti_hparams_u32_or(&b->hp, LLRTI_HP(WINDOW), 0));
     llrti_decoder_emit(b, &d);

@@ -49,6 +49,13 @@ typedef struct llrti_model_weight {
     const llrti_tensor *scales;      /* a byte for each block; NULL: none */
     /* What GGUF files call it (".weight" or ".bias" included); NULL: not, or not as one tensor. */
     const char *gguf_name;
+    const char *hf_name; /* the same for safetensors files, with the prefix of a whole model */
+    /*
+     * Not 0: a GGUF holds the rows of each of so many heads in another order: row 2 i + j of a head
+     * is row i + j * n / 2 of its n rows in a safetensors file.
+     */
+    uint32_t n_permuted_head;
+    bool is_rearranged; /* the two kinds of file differ in more than that */
     uint32_t n_part;
     bool is_transposed; /* as the matrices of GPT-2 checkpoints are */
     uint64_t slice_rows, slice_step, row_begin, row_step, col_begin, col_step;
