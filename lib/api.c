@@ -114,6 +114,11 @@ static const llrt_api table = {
     .generate = llrt_generate,
     .quantize_options_init = llrt_quantize_options_init,
     .quantize = llrt_quantize,
+    .adapter_options_init = llrt_adapter_options_init,
+    .adapter_open = llrt_adapter_open,
+    .adapter_get_info = llrt_adapter_get_info,
+    .adapter_close = llrt_adapter_close,
+    .session_set_adapters = llrt_session_set_adapters,
 };
 
 const llrt_api *llrt_get_api(uint32_t version)

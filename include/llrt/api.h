@@ -9,6 +9,7 @@
 #ifndef LLRT_API_H
 #define LLRT_API_H
 
+#include "adapter.h"
 #include "generate.h"
 #include "quantize.h"
 
@@ -144,6 +145,16 @@ typedef struct llrt_api {
     void (*quantize_options_init)(llrt_quantize_options *options, size_t struct_size);
     llrt_status (*quantize)(const char *in_path, const char *out_path,
                             const llrt_quantize_options *options, llrt_error *err);
+    /* adapter.h */
+    void (*adapter_options_init)(llrt_adapter_options *options, size_t struct_size);
+    llrt_status (*adapter_open)(llrt_engine *engine, const char *path,
+                                const llrt_adapter_options *options, llrt_adapter **out,
+                                llrt_error *err);
+    llrt_status (*adapter_get_info)(const llrt_adapter *adapter, llrt_adapter_info *info,
+                                    llrt_error *err);
+    void (*adapter_close)(llrt_adapter *adapter);
+    llrt_status (*session_set_adapters)(llrt_session *session, llrt_adapter *const *adapters,
+                                        const float *scales, size_t n, llrt_error *err);
 } llrt_api;
 
 /** Type of llrt_get_api, for the result of dlsym. */

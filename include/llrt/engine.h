@@ -102,6 +102,8 @@ typedef struct llrt_engine_options {
      * without recurrent layers
      */
     uint64_t n_snapshot;
+    /** LoRA adapters that can be open at once (adapter.h), and their highest rank; default 0 */
+    uint32_t n_adapter, adapter_rank;
 } llrt_engine_options;
 
 /** Bytes on one device. */

@@ -34,13 +34,13 @@
  *         return err.status < 0;
  *     }
  *
- * Where to read on: engine.h, session.h, generate.h, tokenizer.h, sampler.h; quantize.h to make
- * smaller files; api.h for dlopen;
- * backend.h to write a backend.
+ * Where to read on: engine.h, session.h, generate.h, tokenizer.h, sampler.h; adapter.h for LoRA;
+ * quantize.h to make smaller files; api.h for dlopen; backend.h to write a backend.
  */
 #ifndef LLRT_H
 #define LLRT_H
 
+#include "adapter.h"
 #include "api.h"
 #include "base.h"
 #include "device.h"

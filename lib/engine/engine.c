@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "adapter_impl.h"
 #include "engine_impl.h"
 #include "loader.h"
 #include "options.h"
@@ -101,6 +102,7 @@ static void free_block(void *ctx)
 static void shut_down(llrt_engine *engine)
 {
     llrti_placement_free_all(engine);
+    llrti_adapter_free_slots(engine);
     llrti_step_free(engine);
     llrti_pool_free(&engine->mem, &engine->pool);
     llrti_workers_free(engine->workers);
@@ -289,6 +291,7 @@ static llrt_status build(llrt_engine *engine, llrt_error *err)
                                    &engine->workers, err));
     LLRTI_TRY(create_pool(engine, err));
     LLRTI_TRY(llrti_step_create(engine, err));
+    LLRTI_TRY(llrti_adapter_create_slots(engine, err));
     LLRTI_TRY(llrti_placement_create_cross(engine, err));
     LLRTI_TRY(llrti_loader_run(engine, err));
     if (o->weights == LLRT_WEIGHTS_REPACKED) llrti_model_file_release(engine->file);

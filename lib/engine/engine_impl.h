@@ -58,6 +58,7 @@ struct llrt_engine {
     llrti_cond arrival; /* work came in; for a leader that waits for company */
     llrti_pool pool;
     llrti_step step;
+    uint8_t *adapter_slot; /* (n_adapter) 1: taken */
     uint32_t n_session;
     uint64_t n_step, n_tok_computed, n_tok_reused;
 };

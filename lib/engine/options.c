@@ -77,6 +77,13 @@ llrt_status llrti_options_engine(const llrt_engine_options *from, llrt_engine_op
     LLRTI_TRY(check_range("kv_window_tok", o.kv_window_tok, 0,
                           (uint64_t)LLRTI_PAGE_MAX * LLRT_PAGE_TOK, err));
     LLRTI_TRY(check_range("n_snapshot", o.n_snapshot, 0, LLRTI_PAGE_MAX, err));
+    LLRTI_TRY(check_range("n_adapter", o.n_adapter, 0, LLRTI_ADAPTER_MAX, err));
+    LLRTI_TRY(check_range("adapter_rank", o.adapter_rank, 0, LLRTI_ADAPTER_RANK_MAX, err));
+    if (!o.n_adapter != !o.adapter_rank) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, o.n_adapter ? "adapter_rank" : "n_adapter",
+                                "n_adapter is %u and adapter_rank %u, expected both or neither",
+                                o.n_adapter, o.adapter_rank);
+    }
     if (o.n_placement && !o.placement) {
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "placement",
                                 "n_placement is %u, but placement is NULL", o.n_placement);

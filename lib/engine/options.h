@@ -16,6 +16,8 @@
 #define LLRTI_STEP_TOK_MAX (UINT32_C(1) << 16)
 #define LLRTI_STEP_SEQ_MAX 1024u
 #define LLRTI_THREAD_MAX 1024u
+#define LLRTI_ADAPTER_MAX 1024u
+#define LLRTI_ADAPTER_RANK_MAX 4096u
 #define LLRTI_PAGE_MAX (UINT32_C(1) << 24)
 
 /** `from` may be NULL. Zeroes that mean "default" are resolved where that needs no model. */

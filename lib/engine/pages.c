@@ -25,7 +25,7 @@ static bool is_reusing(const llrti_work *work)
 
 static uint32_t find_page(const llrt_session *s, uint32_t parent, uint32_t slot)
 {
-    return llrti_prefix_find(&s->engine->pool, parent, s->options.salt,
+    return llrti_prefix_find(&s->engine->pool, parent, s->salt,
                              s->tokens + (size_t)slot * LLRT_PAGE_TOK);
 }
 
@@ -227,9 +227,8 @@ static void index_pages(llrt_session *s, size_t from_tok)
     if (s->engine->model->is_bidirectional) return;
     for (uint32_t slot = (uint32_t)(from_tok / LLRT_PAGE_TOK); slot < end; slot++) {
         if (s->first_embedding < (size_t)(slot + 1) * LLRT_PAGE_TOK) return;
-        const uint32_t known =
-            llrti_prefix_add(pool, s->page[slot], parent_of(s, slot), s->options.salt,
-                             s->tokens + (size_t)slot * LLRT_PAGE_TOK);
+        const uint32_t known = llrti_prefix_add(pool, s->page[slot], parent_of(s, slot), s->salt,
+                                                s->tokens + (size_t)slot * LLRT_PAGE_TOK);
         if (known == s->page[slot]) continue;
         llrti_pool_hold(pool, known);
         llrti_window_replace(s, slot, known);

@@ -202,6 +202,8 @@ static llrt_runtime_limits limits_of(const llrt_engine *engine)
         .n_out = engine->options.n_step_out,
         .n_page = {engine->n_page, engine->n_window_page},
         .n_state = engine->n_state,
+        .n_adapter = engine->options.n_adapter,
+        .adapter_rank = engine->options.adapter_rank,
     };
 }
 

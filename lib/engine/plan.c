@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#include "adapter_impl.h"
 #include "engine_impl.h"
 #include "loader.h"
 #include "session_impl.h"
@@ -76,7 +77,8 @@ llrt_status llrti_plan_make(llrt_engine *engine, llrt_error *err)
         llrti_placement_cross_bytes(engine, &cross, &cross_host);
         plan->host[LLRT_MEMORY_SCRATCH] = cross;
         plan->host[LLRT_MEMORY_HOST] = cross_host + llrti_workers_bytes(engine->options.n_thread) +
-                                       pool_bytes(engine) + llrti_step_bytes(engine);
+                                       pool_bytes(engine) + llrti_step_bytes(engine) +
+                                       llrti_adapter_slot_bytes(engine);
         own = plan->host[LLRT_MEMORY_SCRATCH] + plan->host[LLRT_MEMORY_HOST];
     }
     uint64_t models = 0;

@@ -10,7 +10,7 @@
  *    48   u64 numbers of a recurrent state
  *    56   u32 first page whose part of windowed layers is there
  *    60   u32 0
- *    64   fingerprint of the model (16 bytes)
+ *    64   fingerprint of the model, or of model and adapters (16 bytes)
  *    80   hash of the bytes before (16)
  *    96   token ids (i32 each, -1: an embedding row)
  *         pages in order, each in the canonical layout of backend.h, for all kv slots that keep every position;
@@ -98,7 +98,7 @@ static void make_header(const llrt_session *session, uint32_t parts, uint8_t hea
     put_u64(header + 40, engine->page_bytes[LLRT_KV_GROUP_WINDOW]);
     put_u64(header + 48, engine->n_state_float);
     put_u32(header + 56, session->window_begin);
-    memcpy(header + FINGERPRINT_AT, engine->fingerprint, 16);
+    llrti_adapter_fingerprint(session->adapters, engine->fingerprint, header + FINGERPRINT_AT);
     llrti_hash_store(llrti_hash_bytes(header, HASH_AT, HASH_SEED), header + HASH_AT);
 }
 
@@ -335,9 +335,14 @@ static llrt_status check_header(const llrt_session *session, const uint8_t *head
     llrti_hash_store(llrti_hash_bytes(header, HASH_AT, HASH_SEED), hash);
     if (memcmp(hash, header + HASH_AT, 16) != 0)
         return llrti_fail_field(err, LLRT_ERR_FORMAT, "header", "the header is damaged");
-    if (memcmp(header + FINGERPRINT_AT, engine->fingerprint, 16) != 0) {
-        return llrti_fail_field(err, LLRT_ERR_MISMATCH, "fingerprint",
-                                "the session was saved with another model");
+    uint8_t fingerprint[16];
+    llrti_adapter_fingerprint(session->adapters, engine->fingerprint, fingerprint);
+    if (memcmp(header + FINGERPRINT_AT, fingerprint, 16) != 0) {
+        const bool is_plain = memcmp(header + FINGERPRINT_AT, engine->fingerprint, 16) == 0;
+        return llrti_fail_field(err, LLRT_ERR_MISMATCH, "fingerprint", "the session was saved %s",
+                                is_plain            ? "without the adapters this one has"
+                                : session->adapters ? "with another model or other adapters"
+                                                    : "with another model or with adapters");
     }
     if (get_u32(header + 16) != engine->options.kv_type) {
         return llrti_fail_field(err, LLRT_ERR_MISMATCH, "kv_type",

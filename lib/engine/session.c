@@ -90,6 +90,7 @@ static llrt_status create_session(llrt_engine *engine, const llrt_session_option
     memset(s, 0, sizeof *s);
     s->engine = engine;
     s->options = *options;
+    s->salt = options->salt;
     s->first_embedding = LLRTI_NO_EMBEDDING;
     s->tokens = (int32_t *)(void *)((char *)s + round_line(sizeof *s));
     s->page =
@@ -151,6 +152,7 @@ void llrt_session_free(llrt_session *session)
     llrti_session_trim(session, 0);
     engine->n_session--;
     llrti_mutex_unlock(&engine->lock);
+    llrti_adapter_set_unref(engine, session->adapters);
     llrti_cond_free(&session->wake);
     llrti_free(&engine->mem, session->logits);
     llrti_free(&engine->mem, session);
@@ -688,6 +690,8 @@ llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_er
         copy->n_page = session->n_page;
         copy->n_tok = session->n_tok;
         copy->first_embedding = session->first_embedding;
+        copy->adapters = llrti_adapter_set_ref(session->adapters);
+        copy->salt = session->salt;
     }
     llrti_session_leave(session);
     return status;

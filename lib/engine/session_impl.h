@@ -10,7 +10,7 @@
 #ifndef LLRTI_SESSION_IMPL_H
 #define LLRTI_SESSION_IMPL_H
 
-#include "engine_impl.h"
+#include "adapter_impl.h"
 
 #define LLRTI_NO_EMBEDDING SIZE_MAX
 
@@ -20,6 +20,8 @@ struct llrt_session {
     atomic_int is_cancelled;
     llrti_cond wake;
     llrt_session_options options; /* resolved */
+    llrti_adapter_set *adapters;  /* NULL: none */
+    uint64_t salt;                /* of the prefix index: that of the options and the adapters */
     size_t n_tok;
     size_t first_embedding; /* position of the first embedding row, or LLRTI_NO_EMBEDDING */
     uint32_t n_page;

@@ -201,6 +201,9 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
         .state_in = s->state,
         .state_out = work->state_out,
         .state_at = s->state_at,
+        .n_adapter = s->adapters ? s->adapters->n : 0,
+        .adapter = s->adapters ? s->adapters->slot : NULL,
+        .adapter_scale = s->adapters ? s->adapters->scale : NULL,
     };
     memcpy(step->token + step->n_row, s->tokens + position, n_row * sizeof *step->token);
     if (work->embeddings) step->embedding = work->embeddings + begin * engine->d_model;

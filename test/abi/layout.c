@@ -12,7 +12,17 @@
 #define AT(type, member, offset)                                                                   \
     _Static_assert(offsetof(type, member) == (offset), #type "." #member)
 
-SIZE(llrt_api, 576);
+SIZE(llrt_adapter_options, 16);
+AT(llrt_adapter_options, struct_size, 0);
+AT(llrt_adapter_options, reserved, 4);
+AT(llrt_adapter_options, source, 8);
+SIZE(llrt_adapter_info, 24);
+AT(llrt_adapter_info, struct_size, 0);
+AT(llrt_adapter_info, n_weight, 4);
+AT(llrt_adapter_info, rank, 8);
+AT(llrt_adapter_info, reserved, 12);
+AT(llrt_adapter_info, n_parameter, 16);
+SIZE(llrt_api, 616);
 AT(llrt_api, struct_size, 0);
 AT(llrt_api, version, 8);
 AT(llrt_api, build_info, 16);
@@ -85,6 +95,11 @@ AT(llrt_api, generate_options_init, 544);
 AT(llrt_api, generate, 552);
 AT(llrt_api, quantize_options_init, 560);
 AT(llrt_api, quantize, 568);
+AT(llrt_api, adapter_options_init, 576);
+AT(llrt_api, adapter_open, 584);
+AT(llrt_api, adapter_get_info, 592);
+AT(llrt_api, adapter_close, 600);
+AT(llrt_api, session_set_adapters, 608);
 SIZE(llrt_host, 48);
 AT(llrt_host, struct_size, 0);
 AT(llrt_host, n_worker, 4);
@@ -265,7 +280,7 @@ AT(llrt_device_info, memory_free, 272);
 SIZE(llrt_placement, 16);
 AT(llrt_placement, device, 0);
 AT(llrt_placement, n_layer, 8);
-SIZE(llrt_engine_options, 176);
+SIZE(llrt_engine_options, 184);
 AT(llrt_engine_options, struct_size, 0);
 AT(llrt_engine_options, n_ctx, 4);
 AT(llrt_engine_options, kv_tok, 8);
@@ -294,6 +309,8 @@ AT(llrt_engine_options, allocator, 144);
 AT(llrt_engine_options, logger, 152);
 AT(llrt_engine_options, kv_window_tok, 160);
 AT(llrt_engine_options, n_snapshot, 168);
+AT(llrt_engine_options, n_adapter, 176);
+AT(llrt_engine_options, adapter_rank, 180);
 SIZE(llrt_plan_device, 208);
 AT(llrt_plan_device, name, 0);
 AT(llrt_plan_device, bytes, 64);

@@ -14,6 +14,7 @@ typedef struct option_set {
     const char *name;
     uint32_t n_ctx, n_step_tok, n_step_seq, n_step_out, n_thread;
     uint64_t kv_tok, kv_bytes, kv_window_tok, n_snapshot;
+    uint32_t n_adapter, adapter_rank;
     llrt_type kv_type;
     llrt_precision precision;
     llrt_weights weights;
@@ -53,6 +54,7 @@ static const option_set sets[] = {
      .kv_tok = 4000,
      .kv_window_tok = 1000,
      .n_snapshot = 11},
+    {.name = "adapters", .n_thread = 2, .n_adapter = 3, .adapter_rank = 17},
     {.name = "avx2, wide outputs",
      .isa = "avx2",
      .n_step_tok = 512,
@@ -78,6 +80,8 @@ static llrt_engine_options options_of(const option_set *set)
     o.weights = set->weights;
     o.isa = set->isa;
     o.metadata_only = set->metadata_only;
+    o.n_adapter = set->n_adapter;
+    o.adapter_rank = set->adapter_rank;
     return o;
 }
 
