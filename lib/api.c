@@ -119,6 +119,11 @@ static const llrt_api table = {
     .adapter_get_info = llrt_adapter_get_info,
     .adapter_close = llrt_adapter_close,
     .session_set_adapters = llrt_session_set_adapters,
+    .imatrix_options_init = llrt_imatrix_options_init,
+    .engine_squares_info = llrt_engine_squares_info,
+    .engine_squares = llrt_engine_squares,
+    .engine_squares_reset = llrt_engine_squares_reset,
+    .imatrix_save = llrt_imatrix_save,
 };
 
 const llrt_api *llrt_get_api(uint32_t version)

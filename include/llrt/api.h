@@ -12,6 +12,7 @@
 #include "adapter.h"
 #include "generate.h"
 #include "quantize.h"
+#include "imatrix.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -155,6 +156,16 @@ typedef struct llrt_api {
     void (*adapter_close)(llrt_adapter *adapter);
     llrt_status (*session_set_adapters)(llrt_session *session, llrt_adapter *const *adapters,
                                         const float *scales, size_t n, llrt_error *err);
+
+    /* imatrix.h */
+    void (*imatrix_options_init)(llrt_imatrix_options *options, size_t struct_size);
+    llrt_status (*engine_squares_info)(const llrt_engine *engine, uint32_t index,
+                                       llrt_squares_info *info, llrt_error *err);
+    llrt_status (*engine_squares)(llrt_engine *engine, uint32_t index, double *sum, size_t n_sum,
+                                  uint64_t *count, size_t n_count, llrt_error *err);
+    llrt_status (*engine_squares_reset)(llrt_engine *engine, llrt_error *err);
+    llrt_status (*imatrix_save)(llrt_engine *engine, const char *path,
+                                const llrt_imatrix_options *options, llrt_error *err);
 } llrt_api;
 
 /** Type of llrt_get_api, for the result of dlsym. */

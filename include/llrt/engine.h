@@ -104,6 +104,10 @@ typedef struct llrt_engine_options {
     uint64_t n_snapshot;
     /** LoRA adapters that can be open at once (adapter.h), and their highest rank; default 0 */
     uint32_t n_adapter, adapter_rank;
+    uint32_t with_squares; /**< 1: sum up the squares of all linears' inputs (imatrix.h) */
+    /** layers whose output sessions can read (llrt_session_tap), ascending, borrowed; default none */
+    uint32_t n_tap;
+    const uint32_t *tap_layer;
 } llrt_engine_options;
 
 /** Bytes on one device. */

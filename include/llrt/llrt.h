@@ -35,7 +35,8 @@
  *     }
  *
  * Where to read on: engine.h, session.h, generate.h, tokenizer.h, sampler.h; adapter.h for LoRA;
- * quantize.h to make smaller files; api.h for dlopen; backend.h to write a backend.
+ * embedding.h for vectors and scores; quantize.h and imatrix.h to make smaller files; api.h for
+ * dlopen; backend.h to write a backend.
  */
 #ifndef LLRT_H
 #define LLRT_H
@@ -47,6 +48,7 @@
 #include "engine.h"
 #include "generate.h"
 #include "quantize.h"
+#include "imatrix.h"
 #include "sampler.h"
 #include "session.h"
 #include "source.h"

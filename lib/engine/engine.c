@@ -17,6 +17,7 @@
 #include "options.h"
 #include "plan.h"
 #include "session_impl.h"
+#include "squares.h"
 #include "struct_copy.h"
 #include "tokenizer_impl.h"
 #include "types.h"
@@ -102,6 +103,7 @@ static void free_block(void *ctx)
 static void shut_down(llrt_engine *engine)
 {
     llrti_placement_free_all(engine);
+    llrti_squares_free(engine);
     llrti_adapter_free_slots(engine);
     llrti_step_free(engine);
     llrti_pool_free(&engine->mem, &engine->pool);
@@ -292,6 +294,7 @@ static llrt_status build(llrt_engine *engine, llrt_error *err)
     LLRTI_TRY(create_pool(engine, err));
     LLRTI_TRY(llrti_step_create(engine, err));
     LLRTI_TRY(llrti_adapter_create_slots(engine, err));
+    LLRTI_TRY(llrti_squares_create(engine, err));
     LLRTI_TRY(llrti_placement_create_cross(engine, err));
     LLRTI_TRY(llrti_loader_run(engine, err));
     if (o->weights == LLRT_WEIGHTS_REPACKED) llrti_model_file_release(engine->file);

@@ -59,6 +59,8 @@ struct llrt_engine {
     llrti_pool pool;
     llrti_step step;
     uint8_t *adapter_slot; /* (n_adapter) 1: taken */
+    uint32_t *squared;     /* (n_squared) weights of the model that squares are summed for */
+    uint32_t n_squared;
     uint32_t n_session;
     uint64_t n_step, n_tok_computed, n_tok_reused;
 };

@@ -77,6 +77,7 @@ llrt_status llrti_options_engine(const llrt_engine_options *from, llrt_engine_op
     LLRTI_TRY(check_range("kv_window_tok", o.kv_window_tok, 0,
                           (uint64_t)LLRTI_PAGE_MAX * LLRT_PAGE_TOK, err));
     LLRTI_TRY(check_range("n_snapshot", o.n_snapshot, 0, LLRTI_PAGE_MAX, err));
+    LLRTI_TRY(check_range("with_squares", o.with_squares, 0, 1, err));
     LLRTI_TRY(check_range("n_adapter", o.n_adapter, 0, LLRTI_ADAPTER_MAX, err));
     LLRTI_TRY(check_range("adapter_rank", o.adapter_rank, 0, LLRTI_ADAPTER_RANK_MAX, err));
     if (!o.n_adapter != !o.adapter_rank) {

@@ -204,6 +204,7 @@ static llrt_runtime_limits limits_of(const llrt_engine *engine)
         .n_state = engine->n_state,
         .n_adapter = engine->options.n_adapter,
         .adapter_rank = engine->options.adapter_rank,
+        .with_squares = engine->options.with_squares,
     };
 }
 

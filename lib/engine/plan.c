@@ -20,6 +20,7 @@
 #include "engine_impl.h"
 #include "loader.h"
 #include "session_impl.h"
+#include "squares.h"
 
 static bool is_on_host(const llrti_engine_stage *stage, int kind)
 {
@@ -78,7 +79,8 @@ llrt_status llrti_plan_make(llrt_engine *engine, llrt_error *err)
         plan->host[LLRT_MEMORY_SCRATCH] = cross;
         plan->host[LLRT_MEMORY_HOST] = cross_host + llrti_workers_bytes(engine->options.n_thread) +
                                        pool_bytes(engine) + llrti_step_bytes(engine) +
-                                       llrti_adapter_slot_bytes(engine);
+                                       llrti_adapter_slot_bytes(engine) +
+                                       llrti_squares_bytes(engine);
         own = plan->host[LLRT_MEMORY_SCRATCH] + plan->host[LLRT_MEMORY_HOST];
     }
     uint64_t models = 0;

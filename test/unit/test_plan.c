@@ -14,7 +14,7 @@ typedef struct option_set {
     const char *name;
     uint32_t n_ctx, n_step_tok, n_step_seq, n_step_out, n_thread;
     uint64_t kv_tok, kv_bytes, kv_window_tok, n_snapshot;
-    uint32_t n_adapter, adapter_rank;
+    uint32_t n_adapter, adapter_rank, with_squares;
     llrt_type kv_type;
     llrt_precision precision;
     llrt_weights weights;
@@ -55,6 +55,7 @@ static const option_set sets[] = {
      .kv_window_tok = 1000,
      .n_snapshot = 11},
     {.name = "adapters", .n_thread = 2, .n_adapter = 3, .adapter_rank = 17},
+    {.name = "squares", .n_thread = 2, .with_squares = 1},
     {.name = "avx2, wide outputs",
      .isa = "avx2",
      .n_step_tok = 512,
@@ -82,6 +83,7 @@ static llrt_engine_options options_of(const option_set *set)
     o.metadata_only = set->metadata_only;
     o.n_adapter = set->n_adapter;
     o.adapter_rank = set->adapter_rank;
+    o.with_squares = set->with_squares;
     return o;
 }
 
