@@ -53,6 +53,19 @@ typedef struct llrt_input {
     size_t n_tok;
     const uint32_t *rows; /**< LLRT_LOGITS_LISTED: (n_row) indices below n_tok, ascending */
     size_t n_row;
+    /**
+     * (n_tok, n_position) what rotations go by instead of the place in the session, 0 to 2^30 - 1,
+     * borrowed. NULL: as places, or behind given ones from the largest so far on. Masks, windows
+     * and learned positions always go by the place
+     */
+    const int32_t *positions;
+    uint32_t n_position; /**< numbers for each token: 1 or 3 */
+    /**
+     * 1: the tokens of this input see each other in both directions (an image); they are computed
+     * in one step, so n_tok may not exceed the engine's n_step_tok
+     */
+    uint32_t is_bidirectional;
+    const uint8_t *token_types; /**< (n_tok) for models that know several, borrowed; NULL: 0 */
 } llrt_input;
 
 /** One session's part of a step. Set up with llrt_step_entry_init. */
@@ -60,11 +73,11 @@ typedef struct llrt_step_entry {
     uint32_t struct_size;
     llrt_status status; /**< out: of this entry alone */
     llrt_session *session;
-    llrt_input input;
     /** may be NULL; samples from the last token's logits (which the session then need not keep) */
     llrt_sampler *sampler;
     int32_t token; /**< out: what the sampler chose, LLRT_TOKEN_NONE without one */
     uint32_t reserved;
+    llrt_input input; /**< last, so that it can grow */
 } llrt_step_entry;
 
 /** Writes n bytes of a saved session; anything but LLRT_OK ends the save with that status. */
@@ -98,7 +111,11 @@ LLRT_API llrt_status llrt_session_create(llrt_engine *engine, const llrt_session
 LLRT_API llrt_status llrt_session_append(llrt_session *session, const int32_t *tokens, size_t n_tok,
                                          llrt_logits logits, llrt_error *err);
 
-/** The same with everything an input can say: embedding rows, listed rows. */
+/**
+ * The same with everything an input can say: embedding rows, listed rows, positions. Tokens whose
+ * ids don't say all (embedding rows, given positions or types, bidirectional ones) and what follows
+ * them share no pages with other sessions.
+ */
 LLRT_API llrt_status llrt_session_append_input(llrt_session *session, const llrt_input *input,
                                                llrt_error *err);
 

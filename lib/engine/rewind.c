@@ -9,6 +9,7 @@
  */
 #include "rewind.h"
 
+#include "position.h"
 #include "state.h"
 #include "window.h"
 
@@ -43,6 +44,7 @@ static size_t find_cut(const llrt_session *s, size_t n_tok)
 
 static void forget_embeddings(llrt_session *s)
 {
+    llrti_position_forget(s);
     if (s->first_embedding != LLRTI_NO_EMBEDDING && s->first_embedding >= s->n_tok)
         s->first_embedding = LLRTI_NO_EMBEDDING;
 }

@@ -4,15 +4,16 @@
  *
  *     0   "LLRTSESS"
  *     8   u32 version (2)          12  u32 tokens per page (64)
- *    16   u32 kv type              20  u32 parts that follow: 1 a state, 2 a snapshot
+ *    16   u32 kv type              20  u32 parts that follow: 1 a state, 2 a snapshot, 4 positions
  *    24   u64 tokens               32  u64 bytes of keys and values per page
  *    40   u64 bytes of keys and values per page of windowed layers
  *    48   u64 numbers of a recurrent state
  *    56   u32 first page whose part of windowed layers is there
- *    60   u32 0
+ *    60   u32 tokens in front of the first that its id does not describe
  *    64   fingerprint of the model, or of model and adapters (16 bytes)
  *    80   hash of the bytes before (16)
  *    96   token ids (i32 each, -1: an embedding row)
+ *         positions: u32 first token that was given one, then of each from it on three i32
  *         pages in order, each in the canonical layout of backend.h, for all kv slots that keep every position;
  *         the last holds only its used positions
  *         pages from the first windowed one on, likewise, for the slots of windowed layers
@@ -29,6 +30,8 @@
  */
 #include <string.h>
 
+#include "options.h"
+#include "position.h"
 #include "rewind.h"
 #include "state.h"
 #include "window.h"
@@ -41,7 +44,7 @@
 #define HASH_SEED UINT64_C(0x53455353)
 #define TOKENS_PER_READ 1024u
 
-enum { HAS_STATE = 1, HAS_SNAPSHOT = 2 };
+enum { HAS_STATE = 1, HAS_SNAPSHOT = 2, HAS_POSITIONS = 4 };
 
 typedef struct stream {
     llrt_write write;
@@ -98,6 +101,7 @@ static void make_header(const llrt_session *session, uint32_t parts, uint8_t hea
     put_u64(header + 40, engine->page_bytes[LLRT_KV_GROUP_WINDOW]);
     put_u64(header + 48, engine->n_state_float);
     put_u32(header + 56, session->window_begin);
+    put_u32(header + 60, (uint32_t)LLRTI_MIN(session->first_embedding, session->n_tok));
     llrti_adapter_fingerprint(session->adapters, engine->fingerprint, header + FINGERPRINT_AT);
     llrti_hash_store(llrti_hash_bytes(header, HASH_AT, HASH_SEED), header + HASH_AT);
 }
@@ -119,6 +123,21 @@ static llrt_status put_tokens(stream *s, const llrt_session *session, llrt_error
         const size_t n = LLRTI_MIN((size_t)TOKENS_PER_READ, session->n_tok - i);
         for (size_t k = 0; k < n; k++) put_u32(bytes + 4 * k, (uint32_t)session->tokens[i + k]);
         LLRTI_TRY(put_bytes(s, bytes, 4 * n, err));
+    }
+    return LLRT_OK;
+}
+
+static llrt_status put_positions(stream *s, const llrt_session *session, llrt_error *err)
+{
+    uint8_t bytes[12];
+    if (!llrti_position_is_used(session)) return LLRT_OK;
+    put_u32(bytes, (uint32_t)session->first_position);
+    LLRTI_TRY(put_bytes(s, bytes, 4, err));
+    for (size_t i = session->first_position; i < session->n_tok; i++) {
+        int32_t position[3];
+        llrti_position_fill(session, i, 1, position);
+        for (int k = 0; k < 3; k++) put_u32(bytes + 4 * k, (uint32_t)position[k]);
+        LLRTI_TRY(put_bytes(s, bytes, sizeof bytes, err));
     }
     return LLRT_OK;
 }
@@ -216,10 +235,13 @@ static llrt_status save_entered(llrt_session *session, stream *s, llrt_error *er
     llrt_status status = LLRT_OK;
     llrti_hash_begin(&s->hasher, HASH_SEED);
     make_header(session,
-                (has_state ? HAS_STATE : 0u) | (snapshot != LLRTI_SLOT_NONE ? HAS_SNAPSHOT : 0u),
+                (llrti_position_is_used(session) ? HAS_POSITIONS : 0u) |
+                    (has_state ? HAS_STATE : 0u) |
+                    (snapshot != LLRTI_SLOT_NONE ? HAS_SNAPSHOT : 0u),
                 header);
     LLRTI_TRY_GOTO(status, put_bytes(s, header, sizeof header, err));
     LLRTI_TRY_GOTO(status, put_tokens(s, session, err));
+    LLRTI_TRY_GOTO(status, put_positions(s, session, err));
     LLRTI_TRY_GOTO(status, save_pages(session, s, buffer, err));
     if (has_state) LLRTI_TRY_GOTO(status, put_state(s, engine, session->state, buffer, err));
     if (snapshot != LLRTI_SLOT_NONE)
@@ -268,9 +290,9 @@ llrt_status llrt_session_save(llrt_session *session, const char *path, llrt_erro
 
 /* What a load gathers before it takes effect. */
 typedef struct loaded {
-    size_t n_tok, first_embedding;
+    size_t n_tok, first_embedding, first_position;
     uint32_t n_page, window_begin, window_end, parts;
-    int32_t *tokens;
+    int32_t *tokens, *position;
     uint32_t *page, *window_page; /* as many as tokens need */
     uint32_t state, snapshot;
     void *buffer;
@@ -293,8 +315,8 @@ static llrt_status check_parts(const llrt_engine *engine, const uint8_t *header,
     const bool can_snap = has_state && in->n_tok > LLRT_PAGE_TOK && in->n_tok % LLRT_PAGE_TOK;
     in->parts = get_u32(header + 20);
     in->window_begin = get_u32(header + 56);
-    LLRTI_TRY(check_number("parts", in->parts & ~(uint32_t)HAS_SNAPSHOT, has_state ? HAS_STATE : 0,
-                           has_state ? HAS_STATE : 0, err));
+    LLRTI_TRY(check_number("parts", in->parts & ~(uint32_t)(HAS_SNAPSHOT | HAS_POSITIONS),
+                           has_state ? HAS_STATE : 0, has_state ? HAS_STATE : 0, err));
     LLRTI_TRY(check_number("parts", in->parts & HAS_SNAPSHOT, 0, can_snap ? HAS_SNAPSHOT : 0, err));
     const uint32_t n_page = llrti_session_pages(in->n_tok);
     const bool has_window = engine->window > 0;
@@ -303,7 +325,8 @@ static llrt_status check_parts(const llrt_engine *engine, const uint8_t *header,
         has_window ? llrti_window_keep_from(engine, in->n_tok) : 0,
         has_window ? LLRTI_MIN(llrti_window_need_from(engine, in->n_tok), n_page) : 0, err));
     in->window_end = in->window_begin;
-    return check_number("reserved", get_u32(header + 60), 0, 0, err);
+    in->first_embedding = get_u32(header + 60);
+    return check_number("n_described", in->first_embedding, 0, in->n_tok, err);
 }
 
 static llrt_status check_sizes(const llrt_engine *engine, const uint8_t *header, llrt_error *err)
@@ -381,7 +404,7 @@ static llrt_status get_header(const llrt_session *session, stream *s, loaded *in
 static llrt_status get_tokens(stream *s, const llrt_engine *engine, loaded *in, llrt_error *err)
 {
     uint8_t bytes[4 * TOKENS_PER_READ];
-    in->first_embedding = LLRTI_NO_EMBEDDING;
+    if (in->first_embedding == in->n_tok) in->first_embedding = LLRTI_NO_EMBEDDING;
     for (size_t i = 0; i < in->n_tok; i += TOKENS_PER_READ) {
         const size_t n = LLRTI_MIN((size_t)TOKENS_PER_READ, in->n_tok - i);
         LLRTI_TRY(get_bytes(s, bytes, 4 * n, err));
@@ -392,10 +415,39 @@ static llrt_status get_tokens(stream *s, const llrt_engine *engine, loaded *in, 
                                         "found token %u, expected less than %u", id,
                                         engine->n_vocab);
             }
-            if (id == UINT32_MAX && in->first_embedding == LLRTI_NO_EMBEDDING)
-                in->first_embedding = i + k;
+            if (id == UINT32_MAX && in->first_embedding > i + k) {
+                return llrti_fail_field(err, LLRT_ERR_FORMAT, "tokens",
+                                        "token %zu is an embedding row, but the header says that "
+                                        "its id describes it",
+                                        i + k);
+            }
             in->tokens[i + k] = id == UINT32_MAX ? -1 : (int32_t)id;
         }
+    }
+    return LLRT_OK;
+}
+
+static llrt_status get_positions(stream *s, const llrt_session *session, loaded *in,
+                                 llrt_error *err)
+{
+    uint8_t bytes[12];
+    in->first_position = LLRTI_NO_POSITION;
+    if (!(in->parts & HAS_POSITIONS)) return LLRT_OK;
+    LLRTI_TRY(get_bytes(s, bytes, 4, err));
+    const size_t first = get_u32(bytes);
+    LLRTI_TRY(check_number("first_position", first, LLRTI_MIN(in->first_embedding, in->n_tok),
+                           in->n_tok ? in->n_tok - 1 : 0, err));
+    LLRTI_TRY(llrti_position_allocate(session, &in->position, err));
+    in->first_position = first;
+    for (size_t i = first; i < in->n_tok; i++) {
+        int32_t position[3];
+        LLRTI_TRY(get_bytes(s, bytes, sizeof bytes, err));
+        for (int k = 0; k < 3; k++) {
+            const uint32_t found = get_u32(bytes + 4 * k);
+            LLRTI_TRY(check_number("positions", found, 0, LLRTI_POSITION_MAX + LLRTI_CTX_MAX, err));
+            position[k] = (int32_t)found;
+        }
+        llrti_position_set(in->position, first, i, position);
     }
     return LLRT_OK;
 }
@@ -538,6 +590,11 @@ static void swap_in(llrt_session *session, const loaded *in)
     session->n_tok = in->n_tok;
     llrti_mutex_unlock(&session->engine->lock);
     session->first_embedding = in->first_embedding;
+    session->first_position = in->first_position;
+    if (in->position) {
+        llrti_free(&session->engine->mem, session->position);
+        session->position = in->position;
+    }
     session->n_logits = 0;
 }
 
@@ -560,14 +617,17 @@ static llrt_status load_entered(llrt_session *session, stream *s, llrt_error *er
     in.window_page = in.page + n_page;
     LLRTI_TRY_GOTO(status, take_buffer(engine, &in.buffer, err));
     LLRTI_TRY_GOTO(status, get_tokens(s, engine, &in, err));
+    LLRTI_TRY_GOTO(status, get_positions(s, session, &in, err));
     LLRTI_TRY_GOTO(status, take_pages(engine, &in, err));
     LLRTI_TRY_GOTO(status, get_contents(s, engine, &in, err));
     swap_in(session, &in);
     in.n_page = 0;
+    in.position = NULL;
 fail:
     if (in.n_page) release_everything(engine, &in);
     llrti_free(&engine->mem, in.buffer);
     llrti_free(&engine->mem, in.page);
+    llrti_free(&engine->mem, in.position);
     llrti_free(&engine->mem, in.tokens);
     return status;
 }

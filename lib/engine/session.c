@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "options.h"
+#include "position.h"
 #include "rewind.h"
 #include "select.h"
 #include "state.h"
@@ -92,6 +93,7 @@ static llrt_status create_session(llrt_engine *engine, const llrt_session_option
     s->options = *options;
     s->salt = options->salt;
     s->first_embedding = LLRTI_NO_EMBEDDING;
+    s->first_position = LLRTI_NO_POSITION;
     s->tokens = (int32_t *)(void *)((char *)s + round_line(sizeof *s));
     s->page =
         (uint32_t *)(void *)((char *)s->tokens + round_line(options->n_ctx * sizeof(int32_t)));
@@ -154,6 +156,7 @@ void llrt_session_free(llrt_session *session)
     llrti_mutex_unlock(&engine->lock);
     llrti_adapter_set_unref(engine, session->adapters);
     llrti_cond_free(&session->wake);
+    llrti_free(&engine->mem, session->position);
     llrti_free(&engine->mem, session->logits);
     llrti_free(&engine->mem, session);
     llrti_engine_unref(engine);
@@ -247,6 +250,7 @@ static llrt_status check_input(const llrt_session *session, const llrt_input *in
                                 input->tokens ? "both" : "neither");
     }
     LLRTI_TRY(check_rows(input, err));
+    LLRTI_TRY(llrti_position_check(session, input, err));
     if (input->tokens) LLRTI_TRY(check_tokens(session->engine, input->tokens, n, err));
     if (n > session->options.n_ctx - n_held) {
         return llrti_fail(err, LLRT_ERR_CONTEXT_FULL,
@@ -270,11 +274,43 @@ static size_t count_wanted(const llrt_input *input)
     }
 }
 
+/* What is computed as a whole must fit into a step, and before it there must be nothing when the model
+ * has no other way. */
+static llrt_status check_whole(const llrt_session *session, const llrt_input *input,
+                               size_t n_wanted, llrt_error *err)
+{
+    const llrt_engine_options *const o = &session->engine->options;
+    const bool is_whole_text = session->engine->model->is_bidirectional;
+    if (!is_whole_text && !input->is_bidirectional) return LLRT_OK;
+    if (is_whole_text && session->n_tok > 0) {
+        return llrti_fail(err, LLRT_ERR_STATE,
+                          "the model reads its input as a whole, but the session holds %zu tokens: "
+                          "rewind it to 0 first",
+                          session->n_tok);
+    }
+    if (input->n_tok > o->n_step_tok) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "n_step_tok",
+                                "%zu tokens are to be computed in one step, the engine was opened "
+                                "for %u",
+                                input->n_tok, o->n_step_tok);
+    }
+    if (n_wanted <= o->n_step_out) return LLRT_OK;
+    return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "n_step_out",
+                            "%zu rows are wanted of one step, the engine was opened for %u",
+                            n_wanted, o->n_step_out);
+}
+
+static bool is_described_by_ids(const llrt_input *input)
+{
+    return input->tokens && !input->positions && !input->token_types && !input->is_bidirectional;
+}
+
 llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *input, bool is_sampled,
                                     llrt_error *err)
 {
     LLRTI_TRY(check_input(session, input, session->n_tok, err));
     const size_t n_wanted = count_wanted(input);
+    LLRTI_TRY(check_whole(session, input, n_wanted + is_sampled, err));
     llrti_work *const work = &session->work;
     memset(work, 0, sizeof *work);
     work->session = session;
@@ -287,7 +323,9 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
     work->is_sampled = is_sampled;
     work->copy_from = LLRTI_PAGE_NONE;
     work->copy_window = work->state_out = LLRTI_SLOT_NONE;
-    work->is_one_step = session->engine->model->is_bidirectional;
+    work->is_span = input->is_bidirectional != 0;
+    work->is_one_step = work->is_span || session->engine->model->is_bidirectional;
+    work->token_types = input->token_types;
     work->err = (llrt_error)LLRT_ERROR_INIT;
     const size_t n_room = n_wanted + (is_sampled && !llrti_step_wants_last_row(work));
     if (n_room && !session->engine->model->can_generate)
@@ -297,10 +335,11 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
     if (work->logits == LLRT_LOGITS_ALL) work->n_reusable = 0;
     if (work->logits == LLRT_LOGITS_LISTED)
         work->n_reusable = LLRTI_MIN(work->n_reusable, input->rows[0]);
+    LLRTI_TRY(llrti_position_take(session, input, err));
+    if (!is_described_by_ids(input) && session->first_embedding == LLRTI_NO_EMBEDDING)
+        session->first_embedding = session->n_tok;
     if (input->embeddings) {
         for (size_t i = 0; i < input->n_tok; i++) session->tokens[session->n_tok + i] = -1;
-        if (session->first_embedding == LLRTI_NO_EMBEDDING)
-            session->first_embedding = session->n_tok;
     } else {
         memmove(session->tokens + session->n_tok, input->tokens,
                 input->n_tok * sizeof *input->tokens);
@@ -316,6 +355,7 @@ static llrt_status end_work(llrt_session *session, llrt_error *err)
     if (session->first_embedding != LLRTI_NO_EMBEDDING &&
         session->first_embedding >= session->n_tok)
         session->first_embedding = LLRTI_NO_EMBEDDING;
+    llrti_position_forget(session);
     if (work->status < 0) llrti_error_copy(err, &work->err);
     return work->status;
 }
@@ -431,6 +471,8 @@ static llrt_status sync_entered(llrt_session *session, const llrt_input *input, 
     while (common < session->n_tok && common < input->n_tok &&
            session->tokens[common] == input->tokens[common])
         common++;
+    common = LLRTI_MIN(common, session->first_embedding);
+    if (session->engine->model->is_bidirectional) common = 0;
     if (common == input->n_tok) common--;
     /* With all rows wanted none can be taken over. */
     if (input->logits == LLRT_LOGITS_ALL) common = 0;
@@ -472,7 +514,11 @@ llrt_status llrt_session_sync(llrt_session *session, const int32_t *tokens, size
 
 /* ---- Steps of several sessions ---- */
 
-static llrt_status begin_entry(llrt_engine *engine, llrt_step_entry *entry, void *call,
+/* The input is an entry's last member; the least of it there ever was. */
+#define INPUT_AT offsetof(llrt_step_entry, input)
+#define INPUT_V1_SIZE offsetof(llrt_input, positions)
+
+static llrt_status begin_entry(llrt_engine *engine, llrt_step_entry *entry, size_t room, void *call,
                                llrt_error *err)
 {
     llrt_session *const session = entry->session;
@@ -480,7 +526,12 @@ static llrt_status begin_entry(llrt_engine *engine, llrt_step_entry *entry, void
     if (!session) return llrti_fail(err, LLRT_ERR_ARGUMENT, "the session is NULL");
     if (session->engine != engine)
         return llrti_fail(err, LLRT_ERR_ARGUMENT, "the session is of another engine");
-    if (entry->input.struct_size == 0) entry->input.struct_size = (uint32_t)sizeof input;
+    if (entry->input.struct_size == 0) entry->input.struct_size = (uint32_t)room;
+    if (entry->input.struct_size > room) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "struct_size",
+                                "found an input of %u bytes in an entry with room for %zu",
+                                entry->input.struct_size, room);
+    }
     LLRTI_TRY(llrti_struct_copy_in(&input, sizeof input, &entry->input, "llrt_input", err));
     const llrt_status entered = llrti_session_enter(session, err);
     if (entered < 0) {
@@ -533,7 +584,7 @@ static llrt_status step_group(llrt_engine *engine, char *entries, size_t first, 
     for (uint32_t i = 0; i < n; i++) {
         llrt_step_entry *const entry = (llrt_step_entry *)(void *)(entries + i * entry_size);
         entry->token = LLRT_TOKEN_NONE;
-        entry->status = begin_entry(engine, entry, works, &e);
+        entry->status = begin_entry(engine, entry, entry_size - INPUT_AT, works, &e);
         if (entry->status == LLRT_OK) {
             works[n_work++] = &entry->session->work;
         } else if (failed < 0) {
@@ -564,7 +615,7 @@ llrt_status llrt_engine_step(llrt_engine *engine, llrt_step_entry *entries, size
 {
     LLRTI_TRY(llrti_engine_check(engine, err));
     if (n && !entries) return llrti_fail(err, LLRT_ERR_ARGUMENT, "entries is NULL");
-    if (entry_size < sizeof(llrt_step_entry) || entry_size % sizeof(void *) != 0) {
+    if (entry_size < INPUT_AT + INPUT_V1_SIZE || entry_size % sizeof(void *) != 0) {
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "entry_size",
                                 "found %zu, expected sizeof(llrt_step_entry)", entry_size);
     }
@@ -677,7 +728,14 @@ llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_er
     *out = NULL;
     LLRTI_TRY(llrti_session_enter(session, err));
     llrt_engine *const engine = session->engine;
-    const llrt_status status = create_session(engine, &session->options, out, err);
+    llrt_status status = create_session(engine, &session->options, out, err);
+    if (status == LLRT_OK) {
+        status = llrti_position_copy(*out, session, err);
+        if (status < 0) {
+            llrt_session_free(*out);
+            *out = NULL;
+        }
+    }
     if (status == LLRT_OK) {
         llrt_session *const copy = *out;
         memcpy(copy->tokens, session->tokens, session->n_tok * sizeof *copy->tokens);

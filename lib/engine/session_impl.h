@@ -23,7 +23,13 @@ struct llrt_session {
     llrti_adapter_set *adapters;  /* NULL: none */
     uint64_t salt;                /* of the prefix index: that of the options and the adapters */
     size_t n_tok;
-    size_t first_embedding; /* position of the first embedding row, or LLRTI_NO_EMBEDDING */
+    /*
+     * The first token that its id does not describe (an embedding row, one with a given position or
+     * type, or in a bidirectional span), or LLRTI_NO_EMBEDDING.
+     */
+    size_t first_embedding;
+    size_t first_position; /* the first token with a given position: position.h */
+    int32_t *position;     /* NULL until there is one */
     uint32_t n_page;
     int32_t *tokens; /* (n_ctx) */
     uint32_t *page;  /* (n_ctx in pages) */

@@ -28,6 +28,7 @@
 
 #include "engine_impl.h"
 #include "pages.h"
+#include "position.h"
 #include "session_impl.h"
 
 #define CANCEL_POLL_NS UINT64_C(10000000)
@@ -36,7 +37,7 @@
 /* ---- Tables ---- */
 
 typedef struct table_layout {
-    size_t token, seq, out_row, select, result, work, all;
+    size_t token, position, token_type, seq, out_row, select, result, work, all;
 } table_layout;
 
 static size_t place(size_t *at, size_t count, size_t size)
@@ -51,6 +52,8 @@ static table_layout layout_of(const llrt_engine *engine)
     const llrt_engine_options *const o = &engine->options;
     table_layout t = {0};
     t.token = place(&t.all, o->n_step_tok, sizeof(int32_t));
+    t.position = place(&t.all, (size_t)o->n_step_tok * 3, sizeof(int32_t));
+    t.token_type = place(&t.all, o->n_step_tok, sizeof(uint8_t));
     t.seq = place(&t.all, o->n_step_seq, sizeof(llrt_step_seq));
     t.out_row = place(&t.all, o->n_step_out, sizeof(uint32_t));
     t.select = place(&t.all, o->n_step_seq, sizeof(llrt_select));
@@ -72,6 +75,8 @@ llrt_status llrti_step_create(llrt_engine *engine, llrt_error *err)
     if (!block) return llrti_fail_nomem(err, "the tables of a step", t.all);
     step->block = block;
     step->token = (int32_t *)(void *)(block + t.token);
+    step->position = (int32_t *)(void *)(block + t.position);
+    step->token_type = (uint8_t *)(block + t.token_type);
     step->seq = (llrt_step_seq *)(void *)(block + t.seq);
     step->out_row = (uint32_t *)(void *)(block + t.out_row);
     step->select = (llrt_select *)(void *)(block + t.select);
@@ -182,6 +187,20 @@ static uint32_t fit_rows(const llrti_work *work, uint32_t max_row, uint32_t max_
     return (uint32_t)n;
 }
 
+/* Positions and token types of the work's next rows. They count when some work of the step has given ones. */
+static void describe_rows(llrti_step *step, const llrti_work *work, uint32_t n_row)
+{
+    uint8_t *const type = step->token_type + step->n_row;
+    llrti_position_fill(work->session, work->begin + work->n_done, n_row,
+                        step->position + (size_t)step->n_row * 3);
+    step->has_position |= llrti_position_is_used(work->session);
+    if (work->token_types)
+        memcpy(type, work->token_types + work->n_done, n_row);
+    else
+        memset(type, 0, n_row);
+    step->has_token_type |= work->token_types != NULL;
+}
+
 static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
 {
     llrti_step *const step = &engine->step;
@@ -196,6 +215,7 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
         .row_begin = step->n_row,
         .n_row = n_row,
         .pos_begin = (int32_t)position,
+        .flags = work->is_span ? LLRT_SEQ_BIDIRECTIONAL : 0,
         .n_page = llrti_session_pages(position + n_row),
         .page = {s->page, s->window_page},
         .state_in = s->state,
@@ -207,6 +227,7 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
     };
     memcpy(step->token + step->n_row, s->tokens + position, n_row * sizeof *step->token);
     if (work->embeddings) step->embedding = work->embeddings + begin * engine->d_model;
+    describe_rows(step, work, n_row);
     for (uint32_t i = 0; i < work->step_read; i++) {
         const size_t row = work->logits == LLRT_LOGITS_ALL ? i
                            : work->logits == LLRT_LOGITS_LISTED
@@ -240,6 +261,7 @@ static bool compose_step(llrt_engine *engine)
     const llrt_engine_options *const o = &engine->options;
     step->n_row = step->n_work = step->n_out = step->n_select = 0;
     step->embedding = NULL;
+    step->has_position = step->has_token_type = false;
     uint32_t n_long = 0;
     for (llrti_work *w = step->first, *next; w; w = next) {
         next = w->next;
@@ -297,6 +319,8 @@ static llrt_status run_stage(llrt_engine *engine, uint32_t i, llrt_error *err)
         .n_select = is_last ? step->n_select : 0,
         .token = step->token,
         .embedding = step->embedding,
+        .position = step->has_position ? step->position : NULL,
+        .token_type = step->has_token_type ? step->token_type : NULL,
         .seq = step->seq,
         .out_row = step->out_row,
         .input = i ? (const float *const *)engine->stages.at[i - 1].cross : NULL,

@@ -33,6 +33,7 @@ typedef struct llrti_work {
     size_t n_reusable;           /* rows from here on must be computed */
     size_t n_reused;             /* rows that were taken over */
     const float *embeddings;     /* borrowed from the caller, NULL: tokens */
+    const uint8_t *token_types;  /* borrowed, NULL: 0 */
     llrt_logits logits;
     const uint32_t *rows; /* LLRT_LOGITS_LISTED, borrowed */
     size_t n_rows, next_row;
@@ -46,6 +47,7 @@ typedef struct llrti_work {
     uint32_t copy_window; /* and its part of the windowed layers, or LLRTI_SLOT_NONE */
     bool is_copied;
     bool is_one_step;   /* all rows must be computed in the same step */
+    bool is_span;       /* and see each other in both directions */
     uint32_t state_out; /* where the step in flight leaves the state, or LLRTI_SLOT_NONE */
     bool is_in_step;
     uint32_t step_row, step_out, step_select, step_read; /* part of the step in flight */
@@ -63,7 +65,10 @@ typedef struct llrti_step {
     llrti_work **work;
     uint32_t n_row, n_work, n_out, n_select; /* of the step in flight */
     const float *embedding;
-    llrti_work *first, *last; /* the queue */
+    int32_t *position;                 /* (n_step_tok, 3) */
+    uint8_t *token_type;               /* (n_step_tok) */
+    bool has_position, has_token_type; /* some work of the step does not go by places, zeros */
+    llrti_work *first, *last;          /* the queue */
     uint32_t n_queued, n_waiting_idle;
     bool is_leading;
 } llrti_step;
