@@ -124,6 +124,10 @@ static const llrt_api table = {
     .engine_squares = llrt_engine_squares,
     .engine_squares_reset = llrt_engine_squares_reset,
     .imatrix_save = llrt_imatrix_save,
+    .embedding_options_init = llrt_embedding_options_init,
+    .session_embed = llrt_session_embed,
+    .session_score = llrt_session_score,
+    .session_tap = llrt_session_tap,
 };
 
 const llrt_api *llrt_get_api(uint32_t version)

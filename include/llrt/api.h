@@ -10,6 +10,7 @@
 #define LLRT_API_H
 
 #include "adapter.h"
+#include "embedding.h"
 #include "generate.h"
 #include "quantize.h"
 #include "imatrix.h"
@@ -166,6 +167,17 @@ typedef struct llrt_api {
     llrt_status (*engine_squares_reset)(llrt_engine *engine, llrt_error *err);
     llrt_status (*imatrix_save)(llrt_engine *engine, const char *path,
                                 const llrt_imatrix_options *options, llrt_error *err);
+
+    /* embedding.h, and of session.h what came later */
+    void (*embedding_options_init)(llrt_embedding_options *options, size_t struct_size);
+    llrt_status (*session_embed)(llrt_session *session, const int32_t *tokens, size_t n_tok,
+                                 const llrt_embedding_options *options, float *out, size_t n,
+                                 llrt_error *err);
+    llrt_status (*session_score)(llrt_session *session, const int32_t *tokens, size_t n_tok,
+                                 const llrt_embedding_options *options, float *out, size_t n,
+                                 llrt_error *err);
+    llrt_status (*session_tap)(llrt_session *session, uint32_t layer, int32_t row,
+                               const float **out, llrt_error *err);
 } llrt_api;
 
 /** Type of llrt_get_api, for the result of dlsym. */

@@ -135,6 +135,16 @@ typedef struct llrt_plan {
     uint64_t n_state;       /**< recurrent states, of sessions and snapshots, 0: there are none */
 } llrt_plan;
 
+/** How the hidden states of a text's tokens become one vector (embedding.h). */
+typedef uint32_t llrt_pooling;
+enum {
+    LLRT_POOLING_DEFAULT = 0, /**< what the model was made for */
+    LLRT_POOLING_MEAN = 1,
+    LLRT_POOLING_CLS = 2,  /**< the first token's */
+    LLRT_POOLING_LAST = 3, /**< the last token's */
+    LLRT_POOLING_MAX = 4   /**< the largest of each element */
+};
+
 /** What a model is. Strings live as long as the engine. */
 typedef struct llrt_model_info {
     uint32_t struct_size;
@@ -154,6 +164,10 @@ typedef struct llrt_model_info {
     uint64_t n_kv_window_byte; /**< part of n_kv_byte that is kept for the window only */
     uint64_t n_state_byte;     /**< bytes of a recurrent state, 0: none */
     uint32_t is_bidirectional; /**< 1: an input is read as a whole, in one step */
+    uint32_t can_embed;        /**< 1: hidden states, and with them embeddings */
+    llrt_pooling pooling;      /**< what LLRT_POOLING_DEFAULT stands for */
+    uint32_t n_label;          /**< scores that llrt_session_score gives, 0: none */
+    uint32_t n_token_type;     /**< token types the model knows, 0: none */
     uint32_t reserved2;
 } llrt_model_info;
 

@@ -45,6 +45,7 @@
 #include "api.h"
 #include "base.h"
 #include "device.h"
+#include "embedding.h"
 #include "engine.h"
 #include "generate.h"
 #include "quantize.h"

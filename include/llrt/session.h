@@ -145,7 +145,14 @@ LLRT_API llrt_status llrt_session_logits(llrt_session *session, int32_t row, con
 LLRT_API llrt_status llrt_session_hidden(llrt_session *session, int32_t row, const float **out,
                                          llrt_error *err);
 
-/** Rows of logits the last computing call left. */
+/**
+ * What a layer left behind for a wanted row: (d_model) float32, before the last norm. The layer is
+ * one of those the engine was opened with (tap_layer), else LLRT_ERR_STATE.
+ */
+LLRT_API llrt_status llrt_session_tap(llrt_session *session, uint32_t layer, int32_t row,
+                                      const float **out, llrt_error *err);
+
+/** Rows of logits (or hidden states, of models without logits) the last computing call left. */
 LLRT_API size_t llrt_session_n_logits(const llrt_session *session);
 
 /**

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "adapter_impl.h"
+#include "embedding_impl.h"
 #include "engine_impl.h"
 #include "loader.h"
 #include "options.h"
@@ -104,6 +105,7 @@ static void shut_down(llrt_engine *engine)
 {
     llrti_placement_free_all(engine);
     llrti_squares_free(engine);
+    llrti_free(&engine->mem, engine->tap_layer);
     llrti_adapter_free_slots(engine);
     llrti_step_free(engine);
     llrti_pool_free(&engine->mem, &engine->pool);
@@ -160,15 +162,32 @@ static llrt_status create_locks(llrt_engine *engine, llrt_error *err)
     return LLRT_OK;
 }
 
+/* The list of layers is the caller's. */
+static llrt_status keep_taps(llrt_engine *engine, llrt_error *err)
+{
+    const uint32_t n = engine->options.n_tap;
+    if (n == 0) return LLRT_OK;
+    engine->tap_layer = llrti_alloc(&engine->mem, n * sizeof *engine->tap_layer, LLRT_MEMORY_HOST);
+    if (!engine->tap_layer)
+        return llrti_fail_nomem(err, "the list of taps", n * sizeof *engine->tap_layer);
+    memcpy(engine->tap_layer, engine->options.tap_layer, n * sizeof *engine->tap_layer);
+    return LLRT_OK;
+}
+
 static llrt_status create_model(llrt_engine *engine, llrt_error *err)
 {
-    LLRTI_TRY(
-        llrti_model_create(&engine->mem, engine->file, engine->options.n_ctx, &engine->model, err));
+    llrt_engine_options *const o = &engine->options;
+    const llrti_model_options options = {o->n_ctx, o->n_tap, o->tap_layer};
+    LLRTI_TRY(llrti_model_create_tapped(&engine->mem, engine->file, &options, &engine->model, err));
+    LLRTI_TRY(keep_taps(engine, err));
     const llrti_model *const model = engine->model;
     engine->n_ctx = model->n_ctx;
     engine->n_vocab = model->n_vocab;
     engine->d_model = model->d_model;
-    return llrti_options_step(&engine->options, model->is_bidirectional, engine->n_ctx, err);
+    LLRTI_TRY(llrti_options_step(o, model->is_bidirectional, engine->n_ctx, err));
+    /* Rows without logits are small, and a text that is read as a whole wants them all at once. */
+    if (!model->can_generate) o->n_step_out = o->n_step_tok;
+    return LLRT_OK;
 }
 
 static llrt_status create_pool(llrt_engine *engine, llrt_error *err)
@@ -322,6 +341,7 @@ llrt_status llrt_engine_open(const char *path, const llrt_engine_options *option
     llrt_engine_options *const o = &engine->options;
     o->isa = o->plugin_dir = NULL;
     o->placement = NULL;
+    o->tap_layer = NULL;
     o->allocator = NULL;
     o->logger = NULL;
     o->source = NULL;
@@ -404,6 +424,10 @@ llrt_status llrt_engine_info(const llrt_engine *engine, llrt_model_info *info, l
         own.n_vocab = model->n_vocab;
         own.can_generate = model->can_generate;
         own.window = model->window;
+        own.can_embed = model->can_embed;
+        own.pooling = model->can_embed ? llrti_embedding_default(model) : LLRT_POOLING_DEFAULT;
+        own.n_label = model->n_label;
+        own.n_token_type = model->n_token_type;
         for (uint32_t i = 0; i < model->n_kv; i++) {
             const size_t n = llrti_placement_kv_bytes(engine->options.kv_type, &model->kv[i], 1);
             own.n_kv_byte += n;

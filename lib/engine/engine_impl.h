@@ -61,6 +61,7 @@ struct llrt_engine {
     uint8_t *adapter_slot; /* (n_adapter) 1: taken */
     uint32_t *squared;     /* (n_squared) weights of the model that squares are summed for */
     uint32_t n_squared;
+    uint32_t *tap_layer; /* (n_tap of the model) */
     uint32_t n_session;
     uint64_t n_step, n_tok_computed, n_tok_reused;
 };

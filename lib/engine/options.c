@@ -85,6 +85,11 @@ llrt_status llrti_options_engine(const llrt_engine_options *from, llrt_engine_op
                                 "n_adapter is %u and adapter_rank %u, expected both or neither",
                                 o.n_adapter, o.adapter_rank);
     }
+    LLRTI_TRY(check_range("n_tap", o.n_tap, 0, LLRTI_TAP_MAX, err));
+    if (o.n_tap && !o.tap_layer) {
+        return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "tap_layer",
+                                "n_tap is %u, but tap_layer is NULL", o.n_tap);
+    }
     if (o.n_placement && !o.placement) {
         return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "placement",
                                 "n_placement is %u, but placement is NULL", o.n_placement);

@@ -142,7 +142,7 @@ void llrti_placement_describe(const llrt_engine *engine, uint32_t i, llrt_model_
     *desc = (llrt_model_desc){
         .struct_size = (uint32_t)sizeof *desc,
         .n_tensor = cut->n_weight,
-        .n_program = 1,
+        .n_program = cut->n_program,
         .n_kv = cut->n_kv,
         .n_state = cut->n_state,
         .n_device = 1,

@@ -218,7 +218,7 @@ static llrt_status compute_page(llrt_session *s, size_t n_tok, llrt_error *err)
     const bool is_back = step_back(s, slot, &old);
     llrti_mutex_unlock(&engine->lock);
     if (!is_back) return fail_room(n_tok, err);
-    llrt_status status = llrti_session_make_work(s, &input, false, err);
+    llrt_status status = llrti_session_make_work(s, &input, false, LLRTI_READ_ROWS, err);
     if (status == LLRT_OK) {
         llrti_work *works[1] = {&s->work};
         llrti_step_compute(engine, works, 1);

@@ -15,6 +15,7 @@
 #include "options.h"
 #include "position.h"
 #include "rewind.h"
+#include "rows.h"
 #include "select.h"
 #include "state.h"
 #include "struct_copy.h"
@@ -45,41 +46,11 @@ static uint32_t *clear_table(uint32_t *table, uint32_t n)
     return table;
 }
 
-static bool rows_bytes(const llrt_engine *engine, bool with_hidden, size_t n_row, size_t *out)
-{
-    const size_t width = (size_t)engine->n_vocab + (with_hidden ? engine->d_model : 0);
-    return llrti_mul_size(n_row, width * sizeof(float), out);
-}
-
 uint64_t llrti_session_default_bytes(const llrt_engine *engine)
 {
     size_t rows;
-    rows_bytes(engine, false, 1, &rows);
+    llrti_rows_bytes(engine, false, 1, &rows);
     return block_bytes(engine, engine->n_ctx) + rows + 2 * LLRTI_ALLOC_HEADER;
-}
-
-/* Room for n rows of logits. Rows that are held stay: the call may yet fail with nothing changed. */
-static llrt_status ensure_rows(llrt_session *session, size_t n, llrt_error *err)
-{
-    llrt_engine *const engine = session->engine;
-    const bool with_hidden = session->options.with_hidden != 0;
-    size_t bytes;
-    if (n <= session->n_logits_room) return LLRT_OK;
-    float *const rows = rows_bytes(engine, with_hidden, n, &bytes)
-                            ? llrti_alloc(&engine->mem, bytes, LLRT_MEMORY_SESSION)
-                            : NULL;
-    if (!rows) return llrti_fail_nomem(err, "rows of logits", bytes);
-    float *const hidden = with_hidden ? rows + n * engine->n_vocab : NULL;
-    if (session->n_logits) {
-        memcpy(rows, session->logits, session->n_logits * engine->n_vocab * sizeof *rows);
-        if (hidden)
-            memcpy(hidden, session->hidden, session->n_logits * engine->d_model * sizeof *hidden);
-    }
-    llrti_free(&engine->mem, session->logits);
-    session->logits = rows;
-    session->hidden = hidden;
-    session->n_logits_room = n;
-    return LLRT_OK;
 }
 
 static llrt_status create_session(llrt_engine *engine, const llrt_session_options *options,
@@ -108,7 +79,7 @@ static llrt_status create_session(llrt_engine *engine, const llrt_session_option
         llrti_free(&engine->mem, s);
         return llrti_fail_nomem(err, "a condition variable", 0);
     }
-    const llrt_status status = ensure_rows(s, options->n_logits, err);
+    const llrt_status status = llrti_rows_ensure(s, options->n_logits, err);
     if (status < 0) {
         llrti_cond_free(&s->wake);
         llrti_free(&engine->mem, s);
@@ -157,6 +128,7 @@ void llrt_session_free(llrt_session *session)
     llrti_adapter_set_unref(engine, session->adapters);
     llrti_cond_free(&session->wake);
     llrti_free(&engine->mem, session->position);
+    llrti_free(&engine->mem, session->pooled);
     llrti_free(&engine->mem, session->logits);
     llrti_free(&engine->mem, session);
     llrti_engine_unref(engine);
@@ -300,13 +272,21 @@ static llrt_status check_whole(const llrt_session *session, const llrt_input *in
                             n_wanted, o->n_step_out);
 }
 
+/* There is something to be read of a wanted row. */
+static bool gives_rows(const llrt_session *session, bool is_sampled)
+{
+    const llrti_model *const model = session->engine->model;
+    return model->can_generate ||
+           (!is_sampled && (session->options.with_hidden || model->n_tap > 0));
+}
+
 static bool is_described_by_ids(const llrt_input *input)
 {
     return input->tokens && !input->positions && !input->token_types && !input->is_bidirectional;
 }
 
 llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *input, bool is_sampled,
-                                    llrt_error *err)
+                                    llrti_reading reading, llrt_error *err)
 {
     LLRTI_TRY(check_input(session, input, session->n_tok, err));
     const size_t n_wanted = count_wanted(input);
@@ -321,6 +301,7 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
     work->rows = input->rows;
     work->n_rows = input->n_row;
     work->is_sampled = is_sampled;
+    work->reading = reading;
     work->copy_from = LLRTI_PAGE_NONE;
     work->copy_window = work->state_out = LLRTI_SLOT_NONE;
     work->is_span = input->is_bidirectional != 0;
@@ -328,9 +309,12 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
     work->token_types = input->token_types;
     work->err = (llrt_error)LLRT_ERROR_INIT;
     const size_t n_room = n_wanted + (is_sampled && !llrti_step_wants_last_row(work));
-    if (n_room && !session->engine->model->can_generate)
-        return llrti_fail(err, LLRT_ERR_STATE, "the model gives no logits");
-    LLRTI_TRY(ensure_rows(session, n_room, err));
+    if (reading == LLRTI_READ_ROWS && n_room && !gives_rows(session, is_sampled)) {
+        return llrti_fail(err, LLRT_ERR_STATE, "the model gives no logits%s",
+                          is_sampled ? ""
+                                     : ": create the session with_hidden to get hidden states");
+    }
+    if (reading == LLRTI_READ_ROWS) LLRTI_TRY(llrti_rows_ensure(session, n_room, err));
     work->n_reusable = input->n_tok - 1;
     if (work->logits == LLRT_LOGITS_ALL) work->n_reusable = 0;
     if (work->logits == LLRT_LOGITS_LISTED)
@@ -348,10 +332,11 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
 }
 
 /* What a finished work leaves in the session. */
-static llrt_status end_work(llrt_session *session, llrt_error *err)
+llrt_status llrti_session_end_work(llrt_session *session, llrt_error *err)
 {
     const llrti_work *const work = &session->work;
-    if (work->status != LLRT_ERR_POOL_FULL) session->n_logits = work->n_read;
+    if (work->status != LLRT_ERR_POOL_FULL)
+        session->n_logits = work->reading == LLRTI_READ_ROWS ? work->n_read : 0;
     if (session->first_embedding != LLRTI_NO_EMBEDDING &&
         session->first_embedding >= session->n_tok)
         session->first_embedding = LLRTI_NO_EMBEDDING;
@@ -427,10 +412,10 @@ llrt_status llrti_session_compute(llrt_session *session, const llrt_input *input
 {
     llrti_work *works[1] = {&session->work};
     if (sampler) LLRTI_TRY(check_sampler(session->engine, sampler, err));
-    LLRTI_TRY(llrti_session_make_work(session, input, sampler != NULL, err));
+    LLRTI_TRY(llrti_session_make_work(session, input, sampler != NULL, LLRTI_READ_ROWS, err));
     if (sampler) prepare_sampling(session, sampler);
     llrti_step_compute(session->engine, works, 1);
-    LLRTI_TRY(end_work(session, err));
+    LLRTI_TRY(llrti_session_end_work(session, err));
     return sampler ? finish_sampling(session, sampler, token, err) : LLRT_OK;
 }
 
@@ -478,18 +463,18 @@ static llrt_status sync_entered(llrt_session *session, const llrt_input *input, 
     if (input->logits == LLRT_LOGITS_ALL) common = 0;
     if (count_wanted(input)) {
         const size_t n_row = input->logits == LLRT_LOGITS_ALL ? input->n_tok : 1;
-        LLRTI_TRY(ensure_rows(session, n_row, err));
+        LLRTI_TRY(llrti_rows_ensure(session, n_row, err));
     }
     llrti_rewind_cut(session, common);
     llrt_input rest = *input;
     const size_t begin = session->n_tok; /* or less than what is common */
     rest.tokens += begin;
     rest.n_tok -= begin;
-    LLRTI_TRY(llrti_session_make_work(session, &rest, false, err));
+    LLRTI_TRY(llrti_session_make_work(session, &rest, false, LLRTI_READ_ROWS, err));
     llrti_work *works[1] = {&session->work};
     llrti_step_compute(session->engine, works, 1);
     *n_reused = begin + session->work.n_reused;
-    return end_work(session, err);
+    return llrti_session_end_work(session, err);
 }
 
 llrt_status llrt_session_sync(llrt_session *session, const int32_t *tokens, size_t n_tok,
@@ -544,7 +529,7 @@ static llrt_status begin_entry(llrt_engine *engine, llrt_step_entry *entry, size
         LLRTI_TRY_GOTO(status, check_sampler(engine, entry->sampler, err));
         LLRTI_TRY_GOTO(status, llrti_sampler_begin(entry->sampler, err));
     }
-    status = llrti_session_make_work(session, &input, entry->sampler != NULL, err);
+    status = llrti_session_make_work(session, &input, entry->sampler != NULL, LLRTI_READ_ROWS, err);
     if (status == LLRT_OK) {
         if (entry->sampler) prepare_sampling(session, entry->sampler);
         return LLRT_OK;
@@ -559,7 +544,7 @@ fail:
 static llrt_status end_entry(llrt_step_entry *entry, llrt_error *err)
 {
     llrt_session *const session = entry->session;
-    llrt_status status = end_work(session, err);
+    llrt_status status = llrti_session_end_work(session, err);
     if (entry->sampler) {
         if (status == LLRT_OK)
             status = finish_sampling(session, entry->sampler, &entry->token, err);
@@ -634,49 +619,6 @@ llrt_status llrt_engine_step(llrt_engine *engine, llrt_step_entry *entries, size
 }
 
 /* ---- Results ---- */
-
-static llrt_status find_row(const llrt_session *session, int32_t row, size_t *out, llrt_error *err)
-{
-    const size_t n = session->n_logits;
-    *out = row == -1 ? n - 1 : (size_t)row;
-    if (row >= -1 && n > 0 && *out < n) return LLRT_OK;
-    return llrti_fail(err, LLRT_ERR_STATE, "row %d was not asked for: the last call left %zu rows",
-                      row, n);
-}
-
-llrt_status llrt_session_logits(llrt_session *session, int32_t row, const float **out,
-                                llrt_error *err)
-{
-    size_t at = 0;
-    if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
-    *out = NULL;
-    LLRTI_TRY(llrti_session_enter(session, err));
-    const llrt_status status = find_row(session, row, &at, err);
-    if (status == LLRT_OK) *out = session->logits + at * session->engine->n_vocab;
-    llrti_session_leave(session);
-    return status;
-}
-
-llrt_status llrt_session_hidden(llrt_session *session, int32_t row, const float **out,
-                                llrt_error *err)
-{
-    size_t at = 0;
-    if (!out) return llrti_fail(err, LLRT_ERR_ARGUMENT, "out is NULL");
-    *out = NULL;
-    LLRTI_TRY(llrti_session_enter(session, err));
-    llrt_status status =
-        session->options.with_hidden
-            ? find_row(session, row, &at, err)
-            : llrti_fail(err, LLRT_ERR_STATE, "the session was created without with_hidden");
-    if (status == LLRT_OK) *out = session->hidden + at * session->engine->d_model;
-    llrti_session_leave(session);
-    return status;
-}
-
-size_t llrt_session_n_logits(const llrt_session *session)
-{
-    return session->n_logits;
-}
 
 size_t llrt_session_n_tok(const llrt_session *session)
 {

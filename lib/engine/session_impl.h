@@ -43,8 +43,12 @@ struct llrt_session {
     uint32_t *state_at; /* (n_ctx in pages) for the step in flight; NULL without recurrent layers */
     uint32_t state_promise;
 
-    float *logits; /* (n_logits_room, n_vocab), then hidden (n_logits_room, d_model) when wanted */
-    float *hidden;
+    /*
+     * Rows of results, one block: (n_logits_room, n_vocab), then hidden (n_logits_room, d_model) when
+     * wanted, then tap (n_tap, n_logits_room, d_model).
+     */
+    float *logits, *hidden, *tap;
+    struct llrti_pooled *pooled; /* NULL until something is embedded */
     size_t n_logits_room, n_logits;
     _Atomic(void *)
         in_call; /* the step call that holds it, to notice a session that occurs twice */
@@ -62,7 +66,9 @@ void llrti_session_leave(llrt_session *session);
 
 /** Checks an input and makes the session's work of it, which is ready to be computed. Nothing else changes. */
 llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *input, bool is_sampled,
-                                    llrt_error *err);
+                                    llrti_reading reading, llrt_error *err);
+/** What a finished work leaves in the session; its status. */
+llrt_status llrti_session_end_work(llrt_session *session, llrt_error *err);
 /** Releases pages from the end until n_page are left; under the engine's lock. */
 void llrti_session_trim(llrt_session *session, uint32_t n_page);
 /** Computes an input on an entered session. With a sampler (entered, too) *token is what it chose. */

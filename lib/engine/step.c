@@ -29,6 +29,7 @@
 #include "engine_impl.h"
 #include "pages.h"
 #include "position.h"
+#include "rows.h"
 #include "session_impl.h"
 
 #define CANCEL_POLL_NS UINT64_C(10000000)
@@ -235,6 +236,8 @@ static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
                                : n_row - 1;
         step->out_row[step->n_out++] = step->n_row + (uint32_t)row;
     }
+    step->needs_head |= count_out(work, n_row) > 0 && work->reading != LLRTI_READ_POOLED &&
+                        (work->reading == LLRTI_READ_SCORE || engine->model->can_generate);
     if (count_out(work, n_row) > work->step_read)
         step->out_row[step->n_out++] = step->n_row + n_row - 1;
     if (work->has_select && begin + n_row == work->n_tok) {
@@ -261,7 +264,7 @@ static bool compose_step(llrt_engine *engine)
     const llrt_engine_options *const o = &engine->options;
     step->n_row = step->n_work = step->n_out = step->n_select = 0;
     step->embedding = NULL;
-    step->has_position = step->has_token_type = false;
+    step->needs_head = step->has_position = step->has_token_type = false;
     uint32_t n_long = 0;
     for (llrti_work *w = step->first, *next; w; w = next) {
         next = w->next;
@@ -310,9 +313,12 @@ static llrt_status run_stage(llrt_engine *engine, uint32_t i, llrt_error *err)
     llrti_step *const step = &engine->step;
     const llrti_engine_stage *const stage = &engine->stages.at[i];
     const bool is_last = i + 1 == engine->stages.n;
-    const llrt_program *const program = engine->stages.cut[i].program;
+    /* The second program is the first without what comes after the hidden states. */
+    const uint32_t which = !step->needs_head && engine->stages.cut[i].n_program > 1;
+    const llrt_program *const program = &engine->stages.cut[i].program[which];
     const llrt_step_desc desc = {
         .struct_size = (uint32_t)sizeof desc,
+        .program = which,
         .n_row = step->n_row,
         .n_seq = step->n_work,
         .n_out = step->n_out,
@@ -338,22 +344,6 @@ static llrt_status run_stage(llrt_engine *engine, uint32_t i, llrt_error *err)
     return LLRT_OK;
 }
 
-/* Rows of logits and hidden states to the sessions. A row that is for the sampler alone is read as well:
- * what select gives may not be sufficient. */
-static llrt_status read_rows(llrt_engine *engine, const llrti_work *work, llrt_error *err)
-{
-    const llrti_engine_stage *const stage = &engine->stages.at[engine->stages.n - 1];
-    const llrti_stage *const cut = &engine->stages.cut[engine->stages.n - 1];
-    const llrt_session *const s = work->session;
-    const uint32_t n = count_out(work, work->step_row);
-    if (n == 0) return LLRT_OK;
-    LLRTI_TRY(stage->backend->value_read(stage->runtime, cut->logits, work->step_out, n,
-                                         s->logits + work->n_read * engine->n_vocab, err));
-    if (!s->hidden || work->step_read == 0) return LLRT_OK;
-    return stage->backend->value_read(stage->runtime, cut->hidden, work->step_out, work->step_read,
-                                      s->hidden + work->n_read * engine->d_model, err);
-}
-
 static llrt_status run_step(llrt_engine *engine, llrti_work **culprit, llrt_error *err)
 {
     llrti_step *const step = &engine->step;
@@ -366,7 +356,10 @@ static llrt_status run_step(llrt_engine *engine, llrti_work **culprit, llrt_erro
         }
     }
     for (uint32_t i = 0; i < engine->stages.n; i++) LLRTI_TRY(run_stage(engine, i, err));
-    for (uint32_t i = 0; i < step->n_work; i++) LLRTI_TRY(read_rows(engine, step->work[i], err));
+    for (uint32_t i = 0; i < step->n_work; i++) {
+        llrti_work *const work = step->work[i];
+        LLRTI_TRY(llrti_rows_read(engine, work, count_out(work, work->step_row), err));
+    }
     return LLRT_OK;
 }
 

@@ -14,6 +14,13 @@
 
 struct llrt_engine;
 
+/** What is read of the rows a work wants. */
+typedef enum llrti_reading {
+    LLRTI_READ_ROWS,   /* logits, hidden states and taps: rows.h */
+    LLRTI_READ_POOLED, /* hidden states, into the session's embedding */
+    LLRTI_READ_SCORE
+} llrti_reading;
+
 /** One computing call: lives on its thread's stack while it waits. */
 typedef struct llrti_call {
     uint32_t n_left;  /* works not finished */
@@ -37,7 +44,9 @@ typedef struct llrti_work {
     llrt_logits logits;
     const uint32_t *rows; /* LLRT_LOGITS_LISTED, borrowed */
     size_t n_rows, next_row;
-    size_t n_read;   /* rows of logits the session has got */
+    size_t n_read; /* rows of logits the session has got */
+    llrti_reading reading;
+    float *score;    /* (n_label) where a score goes */
     bool is_sampled; /* the last row's logits are for a sampler */
     bool has_select; /* and `select` says what to choose from them */
     llrt_select select;
@@ -65,8 +74,9 @@ typedef struct llrti_step {
     llrti_work **work;
     uint32_t n_row, n_work, n_out, n_select; /* of the step in flight */
     const float *embedding;
-    int32_t *position;                 /* (n_step_tok, 3) */
-    uint8_t *token_type;               /* (n_step_tok) */
+    int32_t *position;   /* (n_step_tok, 3) */
+    uint8_t *token_type; /* (n_step_tok) */
+    bool needs_head;     /* some work of the step wants what comes after the hidden states */
     bool has_position, has_token_type; /* some work of the step does not go by places, zeros */
     llrti_work *first, *last;          /* the queue */
     uint32_t n_queued, n_waiting_idle;
