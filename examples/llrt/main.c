@@ -15,6 +15,7 @@ static const struct {
     {"chat", cmd_chat, "talk with a model in the terminal"},
     {"bench", cmd_bench, "measure prompt and generation speed"},
     {"perplexity", cmd_perplexity, "measure how well a model predicts a text"},
+    {"embed", cmd_embed, "turn a text into a vector"},
     {"imatrix", cmd_imatrix, "write an importance matrix for quantising a model"},
     {"logits", cmd_logits, "write the logits of every position to a file"},
     {"tokenize", cmd_tokenize, "show how a text is cut into tokens"},
