@@ -22,7 +22,7 @@ typedef struct llrti_fact {
     uint32_t u;           /* U32, BOOL */
     double f;
     llrti_string s;
-    LLRTI_VEC(uint32_t) layer; /* U32 that was asked for layer by layer; n 0: it was not */
+    LLRTI_VEC(uint32_t) layer; /* U32 that is a list, mostly by layer; n 0: it is not */
 } llrti_fact;
 
 typedef struct llrti_fact_tensor {

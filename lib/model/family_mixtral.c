@@ -11,6 +11,7 @@ void llrti_family_mixtral(llrti_builder *b)
     llrti_decoder d;
     llrti_moe moe;
     b->hf_prefix = "model.";
+    b->gguf_architecture = "llama";
     llrti_decoder_read_as(b, &d,
                           &(llrti_decoder_defaults){.n_kv_head = 8,
                                                     .hf_pairs = LLRT_ROPE_HALVES,

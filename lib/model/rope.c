@@ -428,7 +428,8 @@ static void note_llama3(llrti_facts *facts, llrti_arena *arena, const llrti_rope
     llrti_facts_tensor(facts, "rope_freqs.weight", divisor, s->n_rot / 2);
 }
 
-static void note_yarn(llrti_facts *facts, const llrti_rope_scaling *s)
+static void note_yarn(llrti_facts *facts, const llrti_rope_defaults *defaults,
+                      const llrti_rope_scaling *s)
 {
     const double n_ctx_original = s->n_ctx_original ? s->n_ctx_original : s->n_ctx_train;
     note_string(facts, &option[TYPE], "yarn");
@@ -436,6 +437,11 @@ static void note_yarn(llrti_facts *facts, const llrti_rope_scaling *s)
     llrti_facts_u32(facts, option[ORIGINAL].gguf, (uint32_t)n_ctx_original, true);
     llrti_facts_f64(facts, option[BETA_FAST].gguf, s->beta_fast, true);
     llrti_facts_f64(facts, option[BETA_SLOW].gguf, s->beta_slow, true);
+    if (defaults->has_score_factor) {
+        if (s->mscale_all_dim != 0)
+            llrti_facts_f64(facts, option[LOG_MULTIPLIER].gguf, s->mscale_all_dim / 10, true);
+        return;
+    }
     /* There it is a factor on what the formula gives. */
     const double factor = magnitude_of(s, n_ctx_original) / yarn_mscale(s->factor, 1.0);
     if (fabs(factor - 1.0) > 1e-9) llrti_facts_f64(facts, option[ATTENTION].gguf, factor, true);
@@ -453,11 +459,14 @@ static void note_long(llrti_facts *facts, const llrti_rope_scaling *s)
         llrti_facts_tensor(facts, "rope_factors_long.weight", s->long_divisor, s->n_rot / 2);
 }
 
-static void note_scaling(llrti_facts *facts, llrti_arena *arena, const llrti_rope_scaling *s)
+static void note_scaling(llrti_facts *facts, llrti_arena *arena,
+                         const llrti_rope_defaults *defaults, const llrti_rope_scaling *s)
 {
     llrti_facts_f64(facts, LLRTI_HP(ROPE_BASE)->gguf, s->base, true);
     llrti_facts_u32(facts, LLRTI_HP(N_ROT)->gguf, s->n_rot, true);
     if (s->n_ctx_train) llrti_facts_u32(facts, LLRTI_HP(N_CTX)->gguf, s->n_ctx_train, true);
+    for (uint32_t i = 0; defaults->has_sections && i < 4; i++)
+        llrti_facts_u32_layer(facts, option[MROPE].gguf, i, i < 3 ? s->section[i] : 0);
     switch (s->kind) {
     case LLRTI_ROPE_LINEAR:
         note_string(facts, &option[TYPE], "linear");
@@ -470,7 +479,7 @@ static void note_scaling(llrti_facts *facts, llrti_arena *arena, const llrti_rop
         note_llama3(facts, arena, s);
         break;
     case LLRTI_ROPE_YARN:
-        note_yarn(facts, s);
+        note_yarn(facts, defaults, s);
         break;
     case LLRTI_ROPE_LONG:
         note_long(facts, s);
@@ -514,7 +523,7 @@ static void read_scaling(llrti_hparams *hp, llrti_arena *arena, uint32_t head_di
     }
     hp->facts = facts;
     if (hp->status < 0) return;
-    if (facts) note_scaling(facts, arena, &s);
+    if (facts) note_scaling(facts, arena, defaults, &s);
     *out = s;
 }
 
