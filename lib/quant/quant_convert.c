@@ -35,6 +35,7 @@ typedef struct job {
     llrti_facts facts;
     const llrti_model *from; /* as the folder describes it; the plan's */
     llrti_model *to;         /* as the GGUF does */
+    uint32_t *item_of;       /* (from->n_weight) of the plan; in its arena */
     llrti_model_file *gguf;
     uint8_t *head; /* of the GGUF */
     size_t n_head;
@@ -105,26 +106,58 @@ static llrt_status add_metas(job *j)
 
 /* ---- tensors ---- */
 
+/* Another weight has the same name in a GGUF: both are parts of one tensor there. */
+static bool is_shared(const job *j, uint32_t index)
+{
+    for (uint32_t i = 0; i < j->from->n_weight; i++)
+        if (i != index && j->from->weight[i].gguf_name &&
+            strcmp(j->from->weight[i].gguf_name, j->from->weight[index].gguf_name) == 0)
+            return true;
+    return false;
+}
+
+/* The item is all of a tensor that weights are parts of, and not the weight itself. */
+static bool is_whole_of(const job *j, uint32_t weight)
+{
+    return j->plan->item.data[j->item_of[weight]].weight != &j->from->weight[weight];
+}
+
 static llrt_status add_weight(job *j, uint32_t index)
 {
     const llrti_model_weight *const w = &j->from->weight[index];
+    llrti_quant_plan *const plan = j->plan;
     if (!w->gguf_name) return refuse(j, "tensor '%s' has no name in GGUF files", w->desc.name);
+    for (uint32_t i = 0; i < plan->tensor.n; i++) {
+        if (strcmp(plan->tensor.data[i].name, w->gguf_name) != 0) continue;
+        const llrti_model_weight *const other = plan->item.data[i].weight;
+        j->item_of[index] = i;
+        if (other->tensor == w->tensor && !w->part && !w->scales && !w->is_transposed)
+            return LLRT_OK;
+        return refuse(j, "tensors '%s' and '%s' are one in a GGUF", w->desc.name, other->desc.name);
+    }
     llrti_tensor tensor = {.name = w->gguf_name, .type = w->desc.type, .n_dim = w->desc.n_dim};
     memcpy(tensor.dim, w->desc.dim, sizeof tensor.dim);
-    for (size_t i = 0; i < j->plan->tensor.n; i++)
-        if (strcmp(j->plan->tensor.data[i].name, tensor.name) == 0)
-            return refuse(j, "tensors '%s' and '%s' are one in a GGUF", w->desc.name,
-                          j->plan->item.data[i].weight->desc.name);
+    const llrti_model_weight *source = w;
+    if (is_shared(j, index) && !w->part && !w->scales && !w->is_transposed) {
+        source = llrti_quant_plan_whole(plan, w->tensor);
+        if (!source) return llrti_fail_nomem(j->err, "a tensor", sizeof *source);
+        tensor.n_dim = w->tensor->n_dim;
+        memcpy(tensor.dim, w->tensor->dim, sizeof tensor.dim);
+    }
     /* What is no matrix costs little and is best kept exact. */
     if (!llrti_quant_mix_is_matrix(&tensor)) tensor.type = LLRTI_TYPE_F32;
     llrti_quant_item *item;
-    LLRTI_TRY(llrti_quant_plan_add(j->plan, &tensor, &item, j->err));
-    item->weight = w;
+    LLRTI_TRY(llrti_quant_plan_add(plan, &tensor, &item, j->err));
+    item->weight = source;
+    j->item_of[index] = (uint32_t)plan->item.n - 1;
     return LLRT_OK;
 }
 
 static llrt_status add_tensors(job *j)
 {
+    const size_t n_byte = (j->from->n_weight + 1) * sizeof *j->item_of;
+    j->item_of = llrti_arena_alloc(&j->plan->arena, n_byte, sizeof *j->item_of);
+    if (!j->item_of) return llrti_fail_nomem(j->err, "the list of tensors", n_byte);
     for (uint32_t i = 0; i < j->from->n_weight; i++) LLRTI_TRY(add_weight(j, i));
     for (size_t i = 0; i < j->facts.tensor.n; i++) {
         const llrti_fact_tensor *const fact = &j->facts.tensor.data[i];
@@ -265,14 +298,22 @@ static bool is_same_option(const job *j, const llrt_op *a, const llrt_op *b)
     }
 }
 
+/* The same rows and columns of their tensors. */
+static bool is_same_part(const llrti_model_weight *a, const llrti_model_weight *b)
+{
+    return !b->part && !b->is_transposed && a->slice_rows == b->slice_rows &&
+           a->slice_step == b->slice_step && a->row_begin == b->row_begin &&
+           a->row_step == b->row_step && a->col_begin == b->col_begin &&
+           a->col_step == b->col_step && a->row_elements == b->row_elements;
+}
+
 static bool is_same_weight(const job *j, uint32_t a, uint32_t b)
 {
     if (a == LLRT_NONE || b == LLRT_NONE) return a == b;
-    const llrti_model_weight *const to = &j->to->weight[b];
-    const llrti_tensor *const tensor = &j->plan->tensor.data[a];
-    /* A GGUF's tensor that is used in parts is told by its name only, and so differs here. */
-    return strcmp(tensor->name, to->tensor->name) == 0 && llrti_weight_is_direct(to) &&
-           memcmp(tensor->dim, to->desc.dim, sizeof tensor->dim) == 0;
+    const llrti_model_weight *const from = &j->from->weight[a], *const to = &j->to->weight[b];
+    return strcmp(from->gguf_name, to->tensor->name) == 0 &&
+           memcmp(from->desc.dim, to->desc.dim, sizeof from->desc.dim) == 0 &&
+           (is_whole_of(j, a) ? is_same_part(from, to) : llrti_weight_is_direct(to));
 }
 
 static bool is_same_op(const job *j, const llrt_op *a, const llrt_op *b)
@@ -313,9 +354,10 @@ static const char *kind_name(llrt_op_kind kind)
 static llrt_status interleave_weight(job *j, uint32_t weight, uint32_t head_dim, uint32_t n_rot)
 {
     if (weight == LLRT_NONE) return LLRT_OK;
-    llrti_quant_item *const item = &j->plan->item.data[weight];
-    if (item->n_rot && (item->n_rot != n_rot || item->head_dim != head_dim))
-        return refuse(j, "tensor '%s' is rotated in two ways", j->plan->tensor.data[weight].name);
+    llrti_quant_item *const item = &j->plan->item.data[j->item_of[weight]];
+    if (is_whole_of(j, weight) ||
+        (item->n_rot && (item->n_rot != n_rot || item->head_dim != head_dim)))
+        return refuse(j, "tensor '%s' is rotated in two ways", j->from->weight[weight].desc.name);
     item->n_rot = n_rot;
     item->head_dim = head_dim;
     return LLRT_OK;
@@ -347,8 +389,12 @@ static llrt_status add_changes(job *j, const llrt_op *a, const llrt_op *b)
             return refuse(j, "rotated pairs differ");
         return interleave_value(j, a->in[0], a->u.rope.n_rot);
     }
-    if ((a->kind == LLRT_OP_RMS_NORM || a->kind == LLRT_OP_LAYER_NORM) && a->weight[0] != LLRT_NONE)
-        j->plan->item.data[a->weight[0]].offset = a->u.norm.weight_offset - b->u.norm.weight_offset;
+    const bool is_norm = a->kind == LLRT_OP_RMS_NORM || a->kind == LLRT_OP_LAYER_NORM;
+    if (!is_norm || a->weight[0] == LLRT_NONE) return LLRT_OK;
+    const float offset = a->u.norm.weight_offset - b->u.norm.weight_offset;
+    if (offset != 0.0f && is_whole_of(j, a->weight[0]))
+        return refuse(j, "tensor '%s' is used in parts", j->from->weight[a->weight[0]].desc.name);
+    j->plan->item.data[j->item_of[a->weight[0]]].offset = offset;
     return LLRT_OK;
 }
 

@@ -54,8 +54,7 @@ static bool is_dropped(const char *key)
     return false;
 }
 
-/* A whole tensor. NULL without memory. */
-static const llrti_model_weight *as_weight(llrti_quant_plan *plan, const llrti_tensor *tensor)
+const llrti_model_weight *llrti_quant_plan_whole(llrti_quant_plan *plan, const llrti_tensor *tensor)
 {
     llrti_model_weight *const w = llrti_arena_alloc(&plan->arena, sizeof *w, 16);
     if (!w) return NULL;
@@ -83,7 +82,7 @@ static llrt_status copy_gguf(const llrti_model_file *file, llrti_quant_plan *pla
         const llrti_tensor *const tensor = llrti_model_file_tensor(file, i);
         llrti_quant_item *item;
         LLRTI_TRY(llrti_quant_plan_add(plan, tensor, &item, err));
-        item->weight = as_weight(plan, tensor);
+        item->weight = llrti_quant_plan_whole(plan, tensor);
         if (!item->weight) return llrti_fail_nomem(err, "a tensor", sizeof *item->weight);
     }
     return LLRT_OK;

@@ -30,6 +30,10 @@ void llrti_quant_plan_free(llrti_quant_plan *plan);
 llrt_status llrti_quant_plan_make(llrti_mem *mem, const llrti_model_file *file,
                                   llrti_quant_plan *plan, llrt_error *err);
 
+/** All rows of a tensor, as it is; in the plan's arena. NULL without memory. */
+const llrti_model_weight *llrti_quant_plan_whole(llrti_quant_plan *plan,
+                                                 const llrti_tensor *tensor);
+
 /** Adds a tensor. *item, valid until the next call, is to be completed; NULL without memory. */
 llrt_status llrti_quant_plan_add(llrti_quant_plan *plan, const llrti_tensor *tensor,
                                  llrti_quant_item **item, llrt_error *err);

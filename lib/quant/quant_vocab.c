@@ -4,7 +4,9 @@
  *
  * Byte-level vocabularies keep their merges. SentencePiece vocabularies are told by scores instead,
  * which tokenizer.json does not have: since its merges are listed by falling score of what they
- * make, minus the place of a token's first merge is a score that gives the same merges.
+ * make, minus the place of a token's first merge is a score that gives the same merges. That an
+ * added token takes the white space beside it with it (lstrip, rstrip) is lost: GGUF files can't
+ * say so.
  */
 #include "quant_vocab.h"
 
@@ -217,11 +219,18 @@ static llrt_status add_specials(vocab *v)
         {LLRT_SPECIAL_MASK, KEY("mask_token_id")},
     };
     const llrt_tokenizer *const t = v->tokenizer;
+    int32_t special[LLRTI_COUNT(t->special)];
+    memcpy(special, t->special, sizeof special);
+    /* What is put around a text is bos and eos where nothing else is called so. */
+    if (special[LLRT_SPECIAL_BOS] == LLRT_TOKEN_NONE && t->n_before == 1)
+        special[LLRT_SPECIAL_BOS] = t->before[0];
+    if (special[LLRT_SPECIAL_EOS] == LLRT_TOKEN_NONE && t->n_after == 1)
+        special[LLRT_SPECIAL_EOS] = t->after[0];
     for (size_t i = 0; i < LLRTI_COUNT(keys); i++)
-        if (t->special[keys[i].which] != LLRT_TOKEN_NONE)
-            llrti_quant_meta_u32(v->metas, keys[i].key, (uint32_t)t->special[keys[i].which]);
-    const bool add_bos = t->n_before == 1 && t->before[0] == t->special[LLRT_SPECIAL_BOS];
-    const bool add_eos = t->n_after == 1 && t->after[0] == t->special[LLRT_SPECIAL_EOS];
+        if (special[keys[i].which] != LLRT_TOKEN_NONE)
+            llrti_quant_meta_u32(v->metas, keys[i].key, (uint32_t)special[keys[i].which]);
+    const bool add_bos = t->n_before == 1 && t->before[0] == special[LLRT_SPECIAL_BOS];
+    const bool add_eos = t->n_after == 1 && t->after[0] == special[LLRT_SPECIAL_EOS];
     if ((t->n_before && !add_bos) || (t->n_after && !add_eos))
         return llrti_fail_field(v->err, LLRT_ERR_UNSUPPORTED, "post_processor",
                                 "found %u tokens in front of a text and %u after it, expected bos "
