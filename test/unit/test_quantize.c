@@ -536,8 +536,9 @@ static void convert_fixture(fixture *f, const char *folder, const char *name)
 
 static void test_folders_give_the_same_logits(void **state)
 {
-    static const char *const names[] = {"llama", "llama_sharded", "mistral",
-                                        "qwen2", "qwen3",         "gpt2"};
+    static const char *const names[] = {"llama",   "llama_sharded", "mistral", "qwen2",
+                                        "qwen3",   "gpt2",          "mixtral", "qwen3_moe",
+                                        "gpt_oss", "olmo2",         "phi3",    "starcoder2"};
     const char *const folder = test_data_folder();
     if (!folder) skip();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -589,6 +590,100 @@ static void test_a_folder_becomes_the_gguf_it_belongs_to(void **state)
     llrti_model_file_close(found);
 }
 
+/* A folder in memory: the smallest Llama with somebody's tokenizer. */
+static void add_folder(fixture *f, const char *folder, const char *tokenizer, char *data[3])
+{
+    static const char *const names[] = {"tf/config.json", "tf/model.safetensors",
+                                        "tf/tokenizer.json"};
+    char path[1024];
+    f->files.n_file = 0;
+    for (int i = 0; i < 3; i++) {
+        size_t n;
+        if (i < 2)
+            snprintf(path, sizeof path, "%s/numeric/architectures/llama/%s", folder, names[i] + 3);
+        else
+            snprintf(path, sizeof path, "%s/tokenizers/%s/tokenizer.json", folder, tokenizer);
+        data[i] = test_read_file(path, &n);
+        if (data[i]) memory_files_add(&f->files, names[i], data[i], n);
+    }
+}
+
+/* Byte-level with merges; SentencePiece, whose scores are made from merges. */
+static void test_tokenizers_come_along(void **state)
+{
+    fixture *const f = *state;
+    static const char *const names[] = {"gpt2", "llama2", "phi-3-mini"};
+    static const char text[] = "The quick brown fox, 1234 times;  it's \n\n\tGr\xc3\xbc\xc3\x9f"
+                               "e \xe6\x97\xa5\xe6\x9c\xac <s> endoftext!";
+    const char *const folder = test_data_folder();
+    if (!folder) skip();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *data[3];
+        add_folder(f, folder, names[i], data);
+        f->options.target = "F32";
+        check(llrt_quantize("tf/model.safetensors", OUT, &f->options, &err));
+        llrt_tokenizer_options from;
+        llrt_tokenizer_options_init(&from, sizeof from);
+        from.source = &f->source;
+        llrt_tokenizer *a, *b;
+        check(llrt_tokenizer_open("tf/tokenizer.json", &from, &a, &err));
+        check(llrt_tokenizer_open(OUT, NULL, &b, &err));
+        int32_t left[256], right[256];
+        size_t n[2];
+        check(llrt_tokenizer_encode(a, text, sizeof text - 1, 0, left, 256, &n[0], &err));
+        check(llrt_tokenizer_encode(b, text, sizeof text - 1, 0, right, 256, &n[1], &err));
+        assert_int_equal(n[0], n[1]);
+        assert_true(n[0] > 20);
+        assert_memory_equal(left, right, n[0] * sizeof *left);
+        llrt_tokenizer_free(a);
+        llrt_tokenizer_free(b);
+        for (int k = 0; k < 3; k++) free(data[k]);
+    }
+}
+
+static void test_converting_without_memory_leaves_nothing(void **state)
+{
+    fixture *const f = *state;
+    const char *const folder = test_data_folder();
+    if (!folder) skip();
+    char *data[3];
+    add_folder(f, folder, "none", data); /* without a tokenizer, to be quick */
+    test_heap heap;
+    memset(&heap, 0, sizeof heap);
+    const llrt_allocator hooks = {test_heap_alloc, test_heap_free, &heap};
+    f->options.allocator = &hooks;
+    f->options.n_thread = 1;
+    llrt_status status = LLRT_ERR_NOMEM;
+    for (size_t at = 1; status != LLRT_OK; at++) {
+        assert_true(at < 2000);
+        heap.n_call = 0;
+        heap.fail_at = at;
+        status = llrt_quantize("tf/model.safetensors", OUT, &f->options, NULL);
+        assert_int_equal(heap.n_live, 0);
+        if (status == LLRT_OK) break;
+        assert_int_equal(status, LLRT_ERR_NOMEM);
+        assert_int_equal(n_result(), 0);
+    }
+    for (int k = 0; k < 3; k++) free(data[k]);
+}
+
+static void test_a_folder_that_gguf_cannot_express_is_refused(void **state)
+{
+    fixture *const f = *state;
+    const char *const folder = test_data_folder();
+    if (!folder) skip();
+    char path[1024];
+    llrt_error err = LLRT_ERROR_INIT;
+    /* Its scores have a factor that no GGUF of this architecture states. */
+    snprintf(path, sizeof path, "%s/numeric/architectures/gemma2", folder);
+    f->options.source = NULL;
+    assert_int_equal(llrt_quantize(path, OUT, &f->options, &err), LLRT_ERR_UNSUPPORTED);
+    assert_string_equal(err.field, "model_type");
+    assert_non_null(strstr(err.text, "'gemma2'"));
+    assert_non_null(strstr(err.text, "attention of layer 0"));
+    assert_int_equal(n_result(), 0);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -608,6 +703,9 @@ int main(void)
         T(test_wrong_options_are_named),
         T(test_folders_give_the_same_logits),
         T(test_a_folder_becomes_the_gguf_it_belongs_to),
+        T(test_tokenizers_come_along),
+        T(test_converting_without_memory_leaves_nothing),
+        T(test_a_folder_that_gguf_cannot_express_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
