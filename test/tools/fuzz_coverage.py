@@ -20,7 +20,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What reads bytes from outside, and what is built from them.
 PARSERS = """lib/base/json.c lib/base/utf8.c
-    lib/file/directory.c lib/file/gguf.c lib/file/model_file.c lib/file/safetensors.c
+    lib/file/adapter_file.c lib/file/directory.c lib/file/gguf.c lib/file/model_file.c lib/file/safetensors.c
     lib/text/added_tokens.c lib/text/bpe.c lib/text/kind_bytelevel.c lib/text/kind_spm.c lib/text/normalizer.c
     lib/text/pretokenizer.c lib/text/token_stream.c lib/text/tokenizer.c lib/text/tokenizer_gguf.c
     lib/text/tokenizer_json.c lib/text/tokenizer_open.c lib/text/tokenizer_pipeline.c lib/text/unicode_class.c
