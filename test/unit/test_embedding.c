@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Embeddings of a causal model against the definition over its hidden states; the same bits for any way of
- * cutting a text into steps; what can't be had is refused. Encoders are held to references by the
- * tests of architectures.
+ * cutting a text into steps; encoders against hidden states of another implementation; what can't be had is
+ * refused. Taps likewise.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "adapter_support.h"
+#include "json.h"
 
 enum { N_TEXT = 100 };
 
@@ -247,6 +248,133 @@ static void test_what_is_refused(void **state)
     llrt_session_free(session);
 }
 
+/* ---- Encoders, against hidden states computed by another implementation ---- */
+
+enum { MOST_TOK = 64, MOST_WIDTH = 64 };
+
+typedef struct reference {
+    int32_t token[MOST_TOK];
+    uint8_t type[MOST_TOK];
+    uint32_t n, d;
+    bool has_types;
+    double hidden[MOST_TOK][MOST_WIDTH];
+} reference;
+
+static bool read_reference(const llrti_json *root, uint32_t index, reference *r)
+{
+    const llrti_json *const tokens = llrti_json_at(llrti_json_get(root, "sequences"), index);
+    const llrti_json *const types = llrti_json_at(llrti_json_get(root, "token_types"), index);
+    const llrti_json *const hidden = llrti_json_at(llrti_json_get(root, "hidden"), index);
+    memset(r, 0, sizeof *r);
+    if (!tokens || !hidden) return false;
+    r->n = tokens->n;
+    r->d = llrti_json_at(hidden, 0)->n;
+    r->has_types = types != NULL;
+    assert_true(r->n <= MOST_TOK && r->d <= MOST_WIDTH && hidden->n == r->n);
+    for (uint32_t i = 0; i < r->n; i++) {
+        r->token[i] = (int32_t)llrti_json_int(llrti_json_at(tokens, i), -1);
+        r->type[i] = (uint8_t)llrti_json_int(llrti_json_at(types, i), 0);
+        for (uint32_t k = 0; k < r->d; k++)
+            r->hidden[i][k] = llrti_json_double(llrti_json_at(llrti_json_at(hidden, i), k), NAN);
+    }
+    return true;
+}
+
+static void expect_vector(const float *found, const double *expected, uint32_t d)
+{
+    double most = 0, largest = 0;
+    for (uint32_t k = 0; k < d; k++) {
+        most = fmax(most, fabs(found[k] - expected[k]));
+        largest = fmax(largest, fabs(expected[k]));
+    }
+    if (most > 1e-5 * largest) print_error("difference %g of %g\n", most, largest);
+    assert_true(most <= 1e-5 * largest);
+}
+
+static void compare_embeddings(llrt_engine *engine, const reference *r)
+{
+    llrt_session *const session = session_with_hidden(engine);
+    double mean[MOST_WIDTH] = {0}, most[MOST_WIDTH];
+    llrt_embedding_options o;
+    float out[MOST_WIDTH];
+    llrt_embedding_options_init(&o, sizeof o);
+    o.is_normalized = 0;
+    o.token_types = r->has_types ? r->type : NULL;
+    memcpy(most, r->hidden[0], sizeof most);
+    for (uint32_t i = 0; i < r->n; i++) {
+        for (uint32_t k = 0; k < r->d; k++) {
+            mean[k] += r->hidden[i][k] / r->n;
+            most[k] = fmax(most[k], r->hidden[i][k]);
+        }
+    }
+    const double *const expected[] = {mean, r->hidden[0], r->hidden[r->n - 1], most};
+    for (uint32_t kind = 0; kind < 4; kind++) {
+        o.pooling = LLRT_POOLING_MEAN + kind;
+        check(llrt_session_embed(session, r->token, r->n, &o, out, r->d, &err));
+        expect_vector(out, expected[kind], r->d);
+    }
+    /* The rows themselves; a text is read as a whole. */
+    llrt_input input;
+    llrt_input_init(&input, sizeof input);
+    input.tokens = r->token;
+    input.n_tok = r->n;
+    input.token_types = o.token_types;
+    input.logits = LLRT_LOGITS_ALL;
+    check(llrt_session_embed(session, r->token, 3, &o, out, r->d, &err));
+    check_fails(LLRT_ERR_STATE,
+                llrt_session_append(session, r->token + 3, 1, LLRT_LOGITS_NONE, &err));
+    check(llrt_session_rewind(session, 0, &err));
+    check(llrt_session_append_input(session, &input, &err));
+    for (uint32_t i = 0; i < r->n; i++) {
+        const float *row = NULL;
+        check(llrt_session_hidden(session, (int32_t)i, &row, &err));
+        expect_vector(row, r->hidden[i], r->d);
+        check_fails(LLRT_ERR_STATE, llrt_session_logits(session, (int32_t)i, &row, &err));
+    }
+    llrt_session_free(session);
+}
+
+static void test_encoders_match_a_reference(void **state)
+{
+    static const char *const names[] = {"bert", "xlmroberta"};
+    (void)state;
+    const char *const data = test_data_folder();
+    if (!data) skip();
+    for (size_t m = 0; m < 2; m++) {
+        char path[512];
+        llrt_engine_options o = test_options(NULL);
+        llrt_model_info info = {.struct_size = sizeof info};
+        llrt_engine *engine = NULL;
+        llrti_mem mem;
+        llrti_json_doc *doc = NULL;
+        reference r;
+        size_t n;
+        llrt_error e = LLRT_ERROR_INIT;
+        llrti_mem_init(&mem, NULL);
+        snprintf(path, sizeof path, "%s/numeric/architectures/%s/reference.json", data, names[m]);
+        char *const text = test_read_file(path, &n);
+        if (!text) skip();
+        assert_int_equal(llrti_json_parse(&mem, text, n, &doc, &e), LLRT_OK);
+        *strrchr(path, '/') = 0;
+        o.precision = LLRT_PRECISION_F32;
+        o.n_step_tok = 0;
+        check(llrt_engine_open(path, &o, &engine, &err));
+        check(llrt_engine_info(engine, &info, &err));
+        assert_int_equal(info.can_embed, 1);
+        assert_int_equal(info.is_bidirectional, 1);
+        assert_int_equal(info.pooling, LLRT_POOLING_MEAN);
+        uint32_t i = 0;
+        while (read_reference(llrti_json_root(doc), i, &r)) {
+            compare_embeddings(engine, &r);
+            i++;
+        }
+        assert_true(i > 0);
+        llrt_engine_close(engine);
+        llrti_json_free(doc);
+        free(text);
+    }
+}
+
 /* ---- Taps ---- */
 
 /* The last layer's output, normalised as the model does it, is the hidden state. */
@@ -331,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_steps_and_stages_change_no_bit),
         cmocka_unit_test(test_company_changes_no_bit),
         cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_encoders_match_a_reference),
         cmocka_unit_test(test_taps_are_before_the_last_norm),
         cmocka_unit_test(test_taps_are_the_same_everywhere),
         cmocka_unit_test(test_taps_that_are_not_there),
