@@ -4,7 +4,8 @@
  * apart, and perhaps experts that every token takes. A family reads it (llrti_moe_read), changes
  * what is different about it, and has it emitted as the feed-forward part of a decoder's layers.
  *
- *   y = experts( x, router(x) )  [ + down( act( gate x ) * up x ) [ * sigmoid( shared_router x ) ] ]
+ *   y = experts( x, router(x) )
+ *       [ + down( act( gate x ) * up x ) [ * sigmoid( shared_router x ) ] ]
  */
 #ifndef LLRTI_MOE_H
 #define LLRTI_MOE_H
