@@ -24,8 +24,9 @@ static const llrti_name name_kv_a = {"blk.#.attn_kv_a_mqa",
                                      "layers.#.self_attn.kv_a_proj_with_mqa"};
 static const llrti_name name_kv_a_norm = {"blk.#.attn_kv_a_norm",
                                           "layers.#.self_attn.kv_a_layernorm"};
-static const llrti_name name_kv_b = {"blk.#.attn_kv_b", "layers.#.self_attn.kv_b_proj"};
-static const llrti_name name_k_b = {"blk.#.attn_k_b", NULL}, name_v_b = {"blk.#.attn_v_b", NULL};
+static const llrti_name name_kv_b = {"blk.#.attn_kv_b", NULL};
+static const llrti_name name_k_b = {"blk.#.attn_k_b", "layers.#.self_attn.kv_b_proj"};
+static const llrti_name name_v_b = {"blk.#.attn_v_b", "layers.#.self_attn.kv_b_proj"};
 
 static const llrti_hparam q_rank = {"attention.q_lora_rank", "q_lora_rank", 0, 1 << 16};
 static const llrti_hparam kv_rank = {"attention.kv_lora_rank", "kv_lora_rank", 1, 1 << 16};
@@ -195,17 +196,18 @@ static uint32_t project_query(llrti_builder *b, const latent *l, uint32_t x, uin
 static uint32_t bind_k_b(llrti_builder *b, const latent *l)
 {
     const llrti_part part = {l->d.n_head, l->nope, l->kv_rank, 0, 1, l->nope + l->v, l->kv_rank};
-    if (llrti_build_has(b, &name_k_b, ".weight"))
+    if (b->hp.is_gguf && llrti_build_has(b, &name_k_b, ".weight"))
         return llrti_build_stack(b, &name_k_b, l->d.n_head, l->nope, l->kv_rank, 0);
-    return llrti_build_part(b, &name_kv_b, &part, LLRTI_WEIGHT_TRANSPOSED);
+    return llrti_build_part(b, b->hp.is_gguf ? &name_kv_b : &name_k_b, &part,
+                            LLRTI_WEIGHT_TRANSPOSED);
 }
 
 static uint32_t bind_v_b(llrti_builder *b, const latent *l)
 {
     const llrti_part part = {l->d.n_head, l->kv_rank, l->v, l->nope, 1, l->nope + l->v, l->kv_rank};
-    if (llrti_build_has(b, &name_v_b, ".weight"))
+    if (b->hp.is_gguf && llrti_build_has(b, &name_v_b, ".weight"))
         return llrti_build_stack(b, &name_v_b, l->d.n_head, l->kv_rank, l->v, 0);
-    return llrti_build_part(b, &name_kv_b, &part, 0);
+    return llrti_build_part(b, b->hp.is_gguf ? &name_kv_b : &name_v_b, &part, 0);
 }
 
 static uint32_t attend(llrti_builder *b, const latent *l, uint32_t x)
@@ -238,6 +240,7 @@ static void build(llrti_builder *b, const version *v)
     latent l = {.bias = LLRTI_BIAS_NONE};
     llrti_decoder *const d = &l.d;
     b->hf_prefix = "model.";
+    b->gguf_architecture = "deepseek2";
     llrti_decoder_init(d);
     llrti_decoder_refuse_but(b, &(llrti_decoder_defaults){.has_experts = true});
     read_sizes(b, d);

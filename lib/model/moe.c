@@ -82,8 +82,9 @@ void llrti_moe_read(llrti_builder *b, const llrti_decoder *d, const llrti_moe_de
         llrti_hparams_fail(hp, LLRT_ERR_FORMAT, &n_expert,
                            "found no experts, expected the number of them");
     if (!llrti_build_ok(b) || moe->n_expert == 0) return;
-    moe->d_ff = llrti_hparams_u32_or(hp, &expert_d_ff,
-                                     defaults->d_ff && !hp->is_gguf ? defaults->d_ff : d->d_ff);
+    moe->d_ff = d->d_ff;
+    if (hp->is_gguf || defaults->d_ff)
+        moe->d_ff = llrti_hparams_u32_or(hp, &expert_d_ff, hp->is_gguf ? d->d_ff : defaults->d_ff);
     moe->how.n_used = defaults->n_used && !hp->is_gguf
                           ? llrti_hparams_u32_or(hp, &n_used, defaults->n_used)
                           : llrti_hparams_u32(hp, &n_used);

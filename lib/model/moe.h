@@ -42,7 +42,7 @@ typedef struct llrti_moe {
 typedef struct llrti_moe_defaults {
     uint32_t n_expert, n_used; /* where config.json doesn't say; n_used 0: it must */
     bool is_optional;          /* a file may say that there are no experts, or nothing */
-    uint32_t d_ff;             /* 0: the decoder's */
+    uint32_t d_ff;             /* 0: config.json has no width of experts but the decoder's */
     llrt_router router;
     bool is_normalized, is_gguf_normalized;
     double scale; /* 0: 1 */
