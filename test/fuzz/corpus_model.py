@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 
+import corpus_families
 from make_corpus import F32, SEPARATOR, entry, gguf, meta, safetensors
 
 D, HEADS, KV, FF, VOCAB, LAYERS, POSITIONS = 4, 2, 1, 6, 5, 2, 8
@@ -102,6 +103,7 @@ def seeds():
     for family in ("llama", "mistral", "qwen2", "qwen3"):
         yield f"{family}_hf", hf_model(family, decoder("hf", family), sliding_window=3, use_sliding_window=True,
                                        max_window_layers=1)
+    yield from corpus_families.seeds()
     yield "gpt2_gguf", gguf_model("gpt2", gpt2("gguf"))
     yield "gpt2_hf", hf_model("gpt2", gpt2("hf"), tie_word_embeddings=True)
     llama = decoder("gguf", "llama")
