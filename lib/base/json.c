@@ -31,6 +31,7 @@ typedef struct parser {
     const char *text;
     size_t n, at;
     uint32_t depth;
+    bool is_python; /* Infinity and NaN are fine */
     size_t n_node;
     llrti_json_doc *doc;
     LLRTI_VEC(llrti_json) stack;
@@ -309,6 +310,26 @@ static llrt_status parse_children(parser *p, llrti_json *node, char close)
     return LLRT_OK;
 }
 
+/* Infinity, -Infinity, NaN. */
+static llrt_status parse_non_finite(parser *p, llrti_json *node)
+{
+    const bool is_negative = peek(p) == '-';
+    p->at += is_negative;
+    node->type = LLRTI_JSON_DOUBLE;
+    if (peek(p) == 'N' && !is_negative) {
+        node->value.d = NAN;
+        return parse_word(p, "NaN");
+    }
+    node->value.d = is_negative ? -INFINITY : INFINITY;
+    return parse_word(p, "Infinity");
+}
+
+static bool is_non_finite(const parser *p)
+{
+    const char c = peek(p);
+    return c == 'I' || c == 'N' || (c == '-' && p->n - p->at > 1 && p->text[p->at + 1] == 'I');
+}
+
 static llrt_status parse_value(parser *p, llrti_json *node)
 {
     if (++p->n_node > MAX_NODES) return fail_at(p, p->at, "at most 2^25 values");
@@ -334,12 +355,12 @@ static llrt_status parse_value(parser *p, llrti_json *node)
         node->type = LLRTI_JSON_NULL;
         return parse_word(p, "null");
     default:
-        return parse_number(p, node);
+        return p->is_python && is_non_finite(p) ? parse_non_finite(p, node) : parse_number(p, node);
     }
 }
 
-llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_json_doc **out,
-                             llrt_error *err)
+static llrt_status parse(llrti_mem *mem, const char *text, size_t n, bool is_python,
+                         llrti_json_doc **out, llrt_error *err)
 {
     *out = NULL;
     if (n > MAX_BYTES) {
@@ -350,7 +371,7 @@ llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_j
     if (!doc) return llrti_fail_nomem(err, "a JSON text", sizeof *doc);
     doc->mem = mem;
     llrti_arena_init(&doc->arena, mem, LLRT_MEMORY_HOST);
-    parser p = {.text = text, .n = n, .doc = doc, .err = err};
+    parser p = {.text = text, .n = n, .is_python = is_python, .doc = doc, .err = err};
     skip_space(&p);
     llrt_status status = parse_value(&p, &doc->root);
     if (status == LLRT_OK) {
@@ -364,6 +385,18 @@ llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_j
     }
     *out = doc;
     return LLRT_OK;
+}
+
+llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_json_doc **out,
+                             llrt_error *err)
+{
+    return parse(mem, text, n, false, out, err);
+}
+
+llrt_status llrti_json_parse_python(llrti_mem *mem, const char *text, size_t n,
+                                    llrti_json_doc **out, llrt_error *err)
+{
+    return parse(mem, text, n, true, out, err);
 }
 
 const llrti_json *llrti_json_root(const llrti_json_doc *doc)

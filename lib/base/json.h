@@ -41,6 +41,9 @@ typedef struct llrti_json_doc llrti_json_doc;
 
 llrt_status llrti_json_parse(llrti_mem *mem, const char *text, size_t n, llrti_json_doc **out,
                              llrt_error *err);
+/** The same, but Infinity, -Infinity and NaN are numbers too, as Python's json module writes them. */
+llrt_status llrti_json_parse_python(llrti_mem *mem, const char *text, size_t n,
+                                    llrti_json_doc **out, llrt_error *err);
 const llrti_json *llrti_json_root(const llrti_json_doc *doc);
 void llrti_json_free(llrti_json_doc *doc); /* NULL is fine */
 

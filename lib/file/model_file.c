@@ -135,7 +135,7 @@ static llrt_status read_json(llrti_model_file *m, int which, bool is_required, l
         llrti_source_read_whole(&m->source, m->mem, name, MAX_JSON, &text, &n, &own);
     if (status == LLRT_ERR_NOT_FOUND && !is_required) return LLRT_OK;
     if (status == LLRT_OK) {
-        status = llrti_json_parse(m->mem, text, n, &m->jsons[which], &own);
+        status = llrti_json_parse_python(m->mem, text, n, &m->jsons[which], &own);
         llrti_free(m->mem, text);
         if (status == LLRT_OK) return LLRT_OK;
         llrti_error_file(&own, name);

@@ -33,7 +33,7 @@ static const llrti_hparam norm_eps = {"attention.layer_norm_rms_epsilon", "layer
                                       0.1};
 static const llrti_hparam use_bias = {NULL, "use_bias", 0, 0};
 static const llrti_hparam use_conv_bias = {NULL, "use_conv_bias", 0, 0};
-static const llrti_hparam dt_limit = {NULL, "time_step_limit", 0, 1e30};
+static const llrti_hparam dt_limit = {NULL, "time_step_limit", 0, INFINITY};
 
 typedef struct mamba {
     llrti_decoder d;

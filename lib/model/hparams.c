@@ -140,6 +140,11 @@ static value from_json(const llrti_json *json)
     case LLRTI_JSON_OBJECT:
         v.kind = OBJECT;
         v.json = json;
+        /* How transformers 5 writes what JSON has no number for. */
+        if (strcmp(llrti_json_string(llrti_json_get(json, "__float__"), ""), "Infinity") == 0) {
+            v.kind = DOUBLE;
+            v.f = INFINITY;
+        }
         break;
     }
     return v;
@@ -335,8 +340,10 @@ static bool check_number(llrti_hparams *hp, const llrti_hparam *key, const value
                       is_integer ? "an integer" : "a number", key->min, key->max);
     const bool is_whole =
         v->kind == INT || (v->kind == DOUBLE && isfinite(v->f) && floor(v->f) == v->f);
+    /* Infinity is within a range that says so. */
+    const bool is_finite = isfinite(v->f) || (isinf(key->max) && v->f == INFINITY);
     const bool is_good = (is_integer ? is_whole : v->kind == INT || v->kind == DOUBLE) &&
-                         isfinite(v->f) && v->f >= key->min && v->f <= key->max;
+                         is_finite && v->f >= key->min && v->f <= key->max;
     if (!is_good) fail_found(hp, key, v, expected);
     return is_good;
 }

@@ -343,6 +343,8 @@ static void test_options_are_refused_by_name(void **state)
          "found 3 heads of 4 elements, expected 8"},
         {"mamba2", "n_groups=3", LLRT_ERR_FORMAT, "n_groups", "expected a divisor of the 2"},
         {"mamba2", "time_step_limit=[0.1]", LLRT_ERR_FORMAT, "time_step_limit", "a list of 2"},
+        {"mamba2", "time_step_limit=[0,NaN]", LLRT_ERR_FORMAT, "time_step_limit", "found nan"},
+        {"mamba2", "expand=Infinity", LLRT_ERR_FORMAT, "expand", "found inf"},
         {"mamba2", "hidden_act='step'", LLRT_ERR_UNSUPPORTED, "hidden_act", "not known"},
         {"mamba2.gguf", "ssm.group_count=", LLRT_ERR_FORMAT, "mamba2.ssm.group_count", "missing"},
         {"mamba2.gguf", "ssm.state_size=u0", LLRT_ERR_FORMAT, "mamba2.ssm.state_size", "found 0"},
@@ -671,9 +673,12 @@ static void test_mamba(void **state)
         const char *title, *options;
         float dt_min, dt_max;
         uint32_t is_log_a, n_norm_head;
-    } mambas[] = {{"mamba2", NULL, 0, INFINITY, 1, 1},
-                  {"mamba2", "time_step_limit=[0.5,2.0]", 0.5f, 2, 1, 1},
-                  {"mamba2.gguf", NULL, 0, INFINITY, 0, 2}};
+    } mambas[] = {
+        {"mamba2", NULL, 0, INFINITY, 1, 1},
+        {"mamba2", "time_step_limit=[0.5,2.0]", 0.5f, 2, 1, 1},
+        {"mamba2", "time_step_limit=[0.5,Infinity]", 0.5f, INFINITY, 1, 1},
+        {"mamba2", "time_step_limit=[0.5,{'__float__':'Infinity'}]", 0.5f, INFINITY, 1, 1},
+        {"mamba2.gguf", NULL, 0, INFINITY, 0, 2}};
     for (size_t i = 0; i < LLRTI_COUNT(mambas); i++) {
         opened o;
         const llrti_model *const m = need(&o, mambas[i].title, mambas[i].options);
@@ -687,7 +692,7 @@ static void test_mamba(void **state)
         const llrt_op *const out = find_op(m, LLRT_OP_LINEAR, 0);
         assert_int_equal(m->program->value[out->in[0]].n_head, mambas[i].n_norm_head);
         assert_true(find_op(m, LLRT_OP_HEAD, 1)->weight[0] ==
-                    (i < 2 ? find_op(m, LLRT_OP_EMBED, 0)->weight[0]
+                    (i < 4 ? find_op(m, LLRT_OP_EMBED, 0)->weight[0]
                            : find_op(m, LLRT_OP_HEAD, 1)->weight[0]));
         close_case(&o);
     }

@@ -113,6 +113,32 @@ static void test_messages_name_place_and_expectation(void **state)
     }
 }
 
+/* RFC 8259 has no such numbers, but Python writes them into configurations. */
+static void test_numbers_that_python_writes(void **state)
+{
+    static const char text[] = "[Infinity,-Infinity,NaN,-1,{\"a\":Infinity}]";
+    static const char *const wrong[] = {"[Inf]", "[-NaN]", "[infinity]", "[+Infinity]", "[nan]"};
+    (void)state;
+    llrti_mem mem;
+    llrti_json_doc *doc;
+    llrt_error err = LLRT_ERROR_INIT;
+    llrti_mem_init(&mem, NULL);
+    assert_int_equal(llrti_json_parse(&mem, text, strlen(text), &doc, &err), LLRT_ERR_FORMAT);
+    assert_int_equal(llrti_json_parse_python(&mem, text, strlen(text), &doc, &err), LLRT_OK);
+    const llrti_json *const root = llrti_json_root(doc);
+    assert_true(llrti_json_double(llrti_json_at(root, 0), 0) == INFINITY);
+    assert_true(llrti_json_double(llrti_json_at(root, 1), 0) == -INFINITY);
+    assert_true(isnan(llrti_json_double(llrti_json_at(root, 2), 0)));
+    assert_int_equal(llrti_json_int(llrti_json_at(root, 3), 0), -1);
+    const llrti_json *const object = llrti_json_at(root, 4);
+    assert_true(llrti_json_double(llrti_json_get(object, "a"), 0) == INFINITY);
+    llrti_json_free(doc);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(llrti_json_parse_python(&mem, wrong[i], strlen(wrong[i]), &doc, &err),
+                         LLRT_ERR_FORMAT);
+    assert_int_equal(atomic_load(&mem.total_live), 0);
+}
+
 static void test_duplicate_keys_are_found_in_large_objects(void **state)
 {
     char text[4000] = "{";
@@ -236,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_and_kinds),
         cmocka_unit_test(test_messages_name_place_and_expectation),
+        cmocka_unit_test(test_numbers_that_python_writes),
         cmocka_unit_test(test_duplicate_keys_are_found_in_large_objects),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_truncation_at_every_byte),
