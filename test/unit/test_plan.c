@@ -175,21 +175,35 @@ static void test_plan_of_the_demo_model(void **state)
     }
 }
 
-static void test_folder_with_transposed_weights(void **state)
+/* What the file holds in another arrangement is put together exactly as planned, and not mapped. */
+static void test_folders_with_rearranged_weights(void **state)
 {
     (void)state;
-    char path[512];
+    static const struct {
+        const char *name, *weight, *how;
+    } folders[] = {
+        {"gpt2", "attn.c_attn.weight", "transposed"},
+        {"mixtral", "block_sparse_moe.experts.@.w1.weight", "in several tensors"},
+        {"gpt_oss", "mlp.experts.gate_up_proj", "transposed"},
+        {"gpt_oss_mxfp4", "mlp.experts.gate_up_proj_blocks", "in another arrangement"},
+        {"deepseek_v2", "self_attn.q_proj.weight", "in another arrangement"},
+        {"qwen3_5", "self_attn.q_proj.weight", "in another arrangement"},
+    };
     const char *const data = test_data_folder();
     if (!data) skip();
-    snprintf(path, sizeof path, "%s/numeric/architectures/gpt2", data);
-    if (!llrti_path_is_dir(path)) skip();
-    const option_set set = {.name = "gpt2", .n_ctx = 8, .n_thread = 2};
-    compare(path, &set, NULL);
-    /* What the file holds transposed can't be used from a mapping. */
-    llrt_engine_options o = options_of(&set);
-    llrt_engine *engine;
-    o.weights = LLRT_WEIGHTS_MAPPED;
-    check_fails(LLRT_ERR_UNSUPPORTED, llrt_engine_open(path, &o, &engine, &err));
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/numeric/architectures/%s", data, folders[i].name);
+        const option_set set = {.name = folders[i].name, .n_ctx = 8, .n_thread = 2};
+        compare(path, &set, NULL);
+        llrt_engine_options o = options_of(&set);
+        llrt_engine *engine;
+        llrt_error e = LLRT_ERROR_INIT;
+        o.weights = LLRT_WEIGHTS_MAPPED;
+        assert_int_equal(llrt_engine_open(path, &o, &engine, &e), LLRT_ERR_UNSUPPORTED);
+        if (!strstr(e.field, folders[i].weight) || !strstr(e.text, folders[i].how))
+            fail_msg("%s: '%s', %s", folders[i].name, e.field, e.text);
+    }
 }
 
 static void test_budget_refuses_before_loading(void **state)
@@ -229,7 +243,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_equals_counted_bytes),
         cmocka_unit_test(test_plan_of_the_demo_model),
-        cmocka_unit_test(test_folder_with_transposed_weights),
+        cmocka_unit_test(test_folders_with_rearranged_weights),
         cmocka_unit_test(test_budget_refuses_before_loading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
