@@ -134,6 +134,15 @@ static uint32_t project(llrti_builder *b, uint32_t x, const llrti_name *name, ui
     return llrti_build_linear(b, x, weight, LLRT_NONE, n_head, width);
 }
 
+/* The same for what is laid out by value head, which GGUF files of Qwen 3.5 reorder. */
+static uint32_t project_values(llrti_builder *b, const hybrid *h, uint32_t x,
+                               const llrti_name *name, uint32_t width)
+{
+    const uint32_t weight = llrti_build_matrix(b, name, llrti_build_width(b, x), width, 0);
+    if (!h->is_joined && h->n_v != h->n_k) llrti_build_arranged(b, weight, 0, true);
+    return llrti_build_linear(b, x, weight, LLRT_NONE, 1, width);
+}
+
 /* Rows [begin, begin + d_out) of each of n groups of n_row rows. */
 static uint32_t project_part(llrti_builder *b, uint32_t x, const llrti_name *name,
                              const llrti_part *part)
@@ -188,8 +197,8 @@ static void project_delta(llrti_builder *b, const hybrid *h, uint32_t x, uint32_
         *qkv = llrti_build_concat(b, y, 3);
         *z = y[3];
     } else {
-        *qkv = project(b, x, &name_qkv, 1, 2 * h->n_k * h->dk + h->n_v * h->dv);
-        *z = project(b, x, &name_z, 1, h->n_v * h->dv);
+        *qkv = project_values(b, h, x, &name_qkv, 2 * h->n_k * h->dk + h->n_v * h->dv);
+        *z = project_values(b, h, x, &name_z, h->n_v * h->dv);
     }
     if (h->is_joined) {
         llrti_part part = {.n = h->n_k, .d_out = each, .n_row = 2 * each};
@@ -197,8 +206,8 @@ static void project_delta(llrti_builder *b, const hybrid *h, uint32_t x, uint32_
         part.begin = each;
         ab[0] = project_part(b, x, &name_ba, &part);
     } else {
-        ab[0] = project(b, x, &name_a, 1, h->n_v);
-        ab[1] = project(b, x, &name_b, 1, h->n_v);
+        ab[0] = project_values(b, h, x, &name_a, h->n_v);
+        ab[1] = project_values(b, h, x, &name_b, h->n_v);
     }
 }
 
@@ -230,7 +239,8 @@ static uint32_t run_delta(llrti_builder *b, const hybrid *h, uint32_t x)
     const uint32_t y = llrti_build_gated_delta(b, &scan);
     const uint32_t weight = llrti_build_vector(b, &name_norm, ".weight", h->dv, 0);
     const uint32_t normed = llrti_build_rms_norm(b, y, weight, h->d.norm_eps, 0);
-    return project(b, llrti_build_glu(b, z, normed, LLRT_ACT_SILU), &name_out, 1, h->d.d_model);
+    return project_values(b, h, llrti_build_glu(b, z, normed, LLRT_ACT_SILU), &name_out,
+                          h->d.d_model);
 }
 
 /* The text part of a model of several kinds of input has a section of config.json to itself. */

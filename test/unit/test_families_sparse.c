@@ -586,6 +586,13 @@ static void test_states_of_hybrids(void **state)
         assert_true(find_op(m, LLRT_OP_RMS_NORM, 1)->u.norm.weight_offset ==
                     hybrids[i].norm_offset);
         assert_non_null(find_op(m, LLRT_OP_SIGMOID_GATE, 1));
+        /* The first product of layer 0 is q, k and v: by value head, which files order by kind. */
+        for (uint32_t k = 0; k < m->program->n_op; k++)
+            if (m->program->op[k].kind == LLRT_OP_LINEAR) {
+                const uint32_t weight = m->program->op[k].weight[0];
+                assert_int_equal(m->weight[weight].is_rearranged, i >= 3);
+                break;
+            }
         const llrt_op *const rope = find_op(m, LLRT_OP_ROPE, 1);
         assert_int_equal(rope->u.rope.n_rot, 2);
         assert_true((rope->u.rope.axis != NULL) == (i >= 3));
