@@ -97,7 +97,70 @@ def hf_model(family, tensors, **options):
     return json.dumps({**sizes, **options}).encode() + SEPARATOR + safetensors(header, bytes(at))
 
 
+def checkpoints():
+    """The tiny checkpoints that are compared with another implementation: one of each family."""
+    for folder in sorted((pathlib.Path(__file__).parents[1] / "arch/fixtures").iterdir()):
+        yield f"{folder.name}_hf", ((folder / "config.json").read_bytes() + SEPARATOR +
+                                    (folder / "model.safetensors").read_bytes())
+
+
+# Families whose GGUF is not arranged like their checkpoint: keys and tensors, ".weight" left out of names.
+LAYER_EPS = ("attention.layer_norm_epsilon", 6, 1e-5)
+ENDS = "token_embd:4x5 output_norm:4 output_norm.bias:4 "
+QKVO = "blk.#.attn_q:4x4 blk.#.attn_k:4x2 blk.#.attn_v:4x2 blk.#.attn_output:4x4 "
+JOINED = "blk.#.attn_qkv:4x8 blk.#.attn_output:4x4 "
+GATED = "blk.#.ffn_gate:4x6 blk.#.ffn_up:4x6 blk.#.ffn_down:6x4 "
+PLAIN = "blk.#.ffn_up:4x6 blk.#.ffn_up.bias:6 blk.#.ffn_down:6x4 blk.#.ffn_down.bias:4 "
+NORM = "blk.#.attn_norm:4 blk.#.attn_norm.bias:4 "
+BERT = ("token_embd:4x5 token_embd_norm:4 token_embd_norm.bias:4 position_embd:4x8 token_types:4x2 blk.#.attn_q:4x4 "
+        "blk.#.attn_q.bias:4 blk.#.attn_k:4x4 blk.#.attn_k.bias:4 blk.#.attn_v:4x4 blk.#.attn_v.bias:4 "
+        "blk.#.attn_output:4x4 blk.#.attn_output.bias:4 blk.#.attn_output_norm:4 blk.#.attn_output_norm.bias:4 "
+        "blk.#.layer_output_norm:4 blk.#.layer_output_norm.bias:4 cls:4x4 cls.bias:4 cls.output:4x1 " + PLAIN)
+GGUF_FAMILIES = {
+    "gemma2": ("token_embd:4x5 output_norm:4 blk.#.attn_norm:4 blk.#.ffn_norm:4 blk.#.post_attention_norm:4 "
+               "blk.#.post_ffw_norm:4 " + QKVO + GATED,
+               [("attention.sliding_window", 4, 3), ("attn_logit_softcapping", 6, 50.0), ("final_logit_softcapping", 6, 30.0)]),
+    "gemma3": ("token_embd:4x5 output_norm:4 blk.#.attn_norm:4 blk.#.ffn_norm:4 blk.#.post_attention_norm:4 "
+               "blk.#.post_ffw_norm:4 blk.#.attn_q_norm:2 blk.#.attn_k_norm:2 " + QKVO + GATED,
+               [("attention.sliding_window", 4, 3), ("attention.sliding_window_pattern", 4, 2)]),
+    "phi3": ("token_embd:4x5 output_norm:4 blk.#.attn_norm:4 blk.#.ffn_norm:4 blk.#.ffn_up:4x12 blk.#.ffn_down:6x4 "
+             + JOINED, [("rope.scaling.attn_factor", 6, 1.1)]),
+    "olmo2": ("token_embd:4x5 output_norm:4 blk.#.attn_q_norm:4 blk.#.attn_k_norm:2 blk.#.post_attention_norm:4 "
+              "blk.#.post_ffw_norm:4 " + QKVO + GATED, [("attention.sliding_window", 4, 3)]),
+    "starcoder2": (ENDS + NORM + "blk.#.ffn_norm:4 blk.#.ffn_norm.bias:4 " + QKVO + PLAIN, [LAYER_EPS]),
+    "falcon": (ENDS + NORM + "blk.#.attn_norm_2:4 blk.#.attn_norm_2.bias:4 " + JOINED + PLAIN, [LAYER_EPS]),
+    "command-r": ("token_embd:4x5 output_norm:4 blk.#.attn_norm:4 blk.#.attn_q_norm:2x2 blk.#.attn_k_norm:2x1 " + QKVO + GATED,
+                  [LAYER_EPS, ("logit_scale", 6, 0.1)]),
+    "stablelm": (ENDS + NORM + QKVO + GATED, [LAYER_EPS]),
+    "bert": (BERT, [LAYER_EPS, ("attention.causal", 7, 0), ("pooling_type", 4, 4), ("attention.head_count_kv", 4, 2)]),
+    "modern-bert": ("token_embd:4x5 token_embd_norm:4 output_norm:4 blk.1.attn_norm:4 blk.#.ffn_norm:4 blk.#.ffn_up:4x12 "
+                    "blk.#.ffn_down:6x4 cls:4x4 cls.norm:4 cls.output:4x2 " + JOINED,
+                    [LAYER_EPS, ("attention.sliding_window", 4, 4)]),
+}
+
+
+LONG_ROPE = [(f"rope_factors_{n}.weight", 0, (1,), None, b"\0\0\0@") for n in ("long", "short")]
+
+
+def listed(text):
+    """(name, dims) of every tensor in a list, both layers."""
+    for word in text.split():
+        name, _, shape = word.partition(":")
+        dims = tuple(int(d) for d in shape.split("x"))
+        for layer in range(LAYERS if "#" in name else 1):
+            yield name.replace("#", str(layer)) + ("" if name.endswith(".bias") else ".weight"), dims
+
+
 def seeds():
+    yield from checkpoints()
+    bert = dict(checkpoints())["bert_score_hf"]
+    for name, side in {"cls": '{"pooling_mode_cls_token":true}', "two": '{"pooling_mode_cls_token":true,'
+                       '"pooling_mode_max_tokens":true}', "text": '{"pooling_mode_mean_tokens":1}', "broken": "{"}.items():
+        yield f"pooling_{name}_hf", bert + SEPARATOR + side.encode()
+    for family, (tensors, keys) in GGUF_FAMILIES.items():
+        without = "bert.attention.head_count_kv" if family == "bert" else None
+        yield f"{family}_gguf", gguf_model(family, list(listed(tensors)), keys, LONG_ROPE if family == "phi3" else (),
+                                           without=without)
     for family in ("llama", "qwen2", "qwen3"):
         yield f"{family}_gguf", gguf_model(family, decoder("gguf", family))
     for family in ("llama", "mistral", "qwen2", "qwen3"):
@@ -123,8 +186,7 @@ def seeds():
     yield "rope_freqs", gguf_model("llama", llama, (), [factors])
     yield "yarn_gguf", gguf_model("llama", llama, [("rope.scaling.type", 8, "yarn"), ("rope.scaling.factor", 6, 4.0),
                                                    ("rope.scaling.original_context_length", 4, 2)])
-    long = [(f"rope_factors_{n}.weight", 0, (1,), None, b"\0\0\0@") for n in ("long", "short")]
-    yield "longrope_gguf", gguf_model("llama", llama, [("rope.scaling.type", 8, "longrope")], long)
+    yield "longrope_gguf", gguf_model("llama", llama, [("rope.scaling.type", 8, "longrope")], LONG_ROPE)
     llama = decoder("hf", "llama")
     for kind in ("linear", "dynamic", "llama3", "yarn", "longrope"):
         options = {"rope_type": kind, "factor": 4.0, "original_max_position_embeddings": 4, "low_freq_factor": 1.0,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Building a model from any file: the input is a GGUF, or a config.json and a safetensors file
- * separated by "\n#file\n". Whatever is built must be a program that a backend may be given:
- * indices in range, every value written once and before it is read, stages that cover it.
+ * separated by "\n#file\n", and perhaps the configuration of a pooling. Whatever is built must be a
+ * program that a backend may be given: indices in range, every value written once and before it is
+ * read, stages that cover it.
  */
 #include "fuzz_model.h"
 #include "model.h"
@@ -106,6 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_divide(&parts, data, size);
     parts.part[0].name = is_gguf ? path : "m/config.json";
     if (!is_gguf && parts.n_part > 1) parts.part[1].name = path;
+    if (!is_gguf && parts.n_part > 2) parts.part[2].name = "m/1_Pooling/config.json";
     /* Then one allocation fails, another one for each size. */
     const size_t n_call = open_model(&parts, path, 0);
     if (n_call) open_model(&parts, path, 1 + size % n_call);

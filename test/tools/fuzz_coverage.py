@@ -25,8 +25,13 @@ PARSERS = """lib/base/json.c lib/base/utf8.c
     lib/text/pretokenizer.c lib/text/token_stream.c lib/text/tokenizer.c lib/text/tokenizer_gguf.c
     lib/text/tokenizer_json.c lib/text/tokenizer_open.c lib/text/tokenizer_pipeline.c lib/text/unicode_class.c
     lib/text/vocab.c
-    lib/model/builder.c lib/model/cut.c lib/model/decoder.c lib/model/families.c lib/model/family_gpt2.c
-    lib/model/family_llama.c lib/model/family_qwen.c lib/model/hparams.c lib/model/model.c lib/model/rope.c
+    lib/model/builder.c lib/model/cut.c lib/model/decoder.c lib/model/encoder.c lib/model/families.c
+    lib/model/family_bert.c lib/model/family_bloom.c lib/model/family_cohere.c lib/model/family_falcon.c
+    lib/model/family_gemma.c lib/model/family_glm.c lib/model/family_gpt2.c lib/model/family_gptneox.c
+    lib/model/family_llama.c lib/model/family_llamalike.c lib/model/family_modernbert.c lib/model/family_olmo2.c
+    lib/model/family_opt.c lib/model/family_phi.c lib/model/family_qwen.c lib/model/family_scaled.c
+    lib/model/family_stablelm.c lib/model/family_starcoder2.c lib/model/hparams.c lib/model/model.c
+    lib/model/pooling.c lib/model/rope.c
     lib/engine/save.c lib/quant/quant_imatrix.c""".split()
 FLAGS = "-fprofile-instr-generate -fcoverage-mapping"
 
