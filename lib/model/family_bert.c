@@ -99,6 +99,7 @@ void llrti_family_roberta(llrti_builder *b)
     static const llrti_hparam padding = {NULL, "pad_token_id", 0, 1 << 20};
     llrti_decoder d;
     b->hf_prefix = "roberta.";
+    b->gguf_architecture = "bert";
     read(b, &d);
     const uint32_t first = llrti_hparams_u32_or(&b->hp, &padding, 1) + 1;
     if (!llrti_build_ok(b)) return;

@@ -41,6 +41,7 @@ void llrti_family_olmo2(llrti_builder *b)
 void llrti_family_olmo3(llrti_builder *b)
 {
     llrti_decoder d;
+    b->gguf_architecture = "olmo2";
     read_common(b, &d);
     read_windows(b, &d);
     llrti_decoder_emit(b, &d);
