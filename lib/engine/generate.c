@@ -294,12 +294,39 @@ static llrt_status take_token(generation *g, int32_t token, llrt_error *err)
     return LLRT_OK;
 }
 
+/*
+ * Takes the session's last token back, to be computed again. Where recurrent or windowed layers don't keep what that
+ * needs, more tokens are taken back and become the prompt.
+ */
+static llrt_status take_back(generation *g, llrt_error *err)
+{
+    llrt_session *const s = g->session;
+    llrt_error e = LLRT_ERROR_INIT;
+    const size_t n = s->n_tok;
+    llrt_status status = llrti_rewind(s, n - 1, &e);
+    const size_t begin = status == LLRT_ERR_STATE ? llrti_rewind_reach(s, n - 1) : n - 1;
+    for (size_t i = begin; i < n && status == LLRT_ERR_STATE; i++) {
+        if (s->tokens[i] >= 0) continue;
+        llrti_error_copy(err, &e);
+        return status;
+    }
+    if (status == LLRT_ERR_STATE) {
+        llrti_free(&g->engine->mem, g->prompt);
+        g->prompt = NULL;
+        LLRTI_TRY(copy_prompt(g, s->tokens + begin, n - begin, err));
+        llrti_rewind_cut(s, begin);
+        return LLRT_OK;
+    }
+    if (status < 0) llrti_error_copy(err, &e);
+    return status;
+}
+
 static llrt_status run(generation *g, llrt_error *err)
 {
     llrt_session *const s = g->session;
     const uint64_t begin = llrti_clock_ns();
     int32_t token = LLRT_TOKEN_NONE;
-    if (g->is_continuing) LLRTI_TRY(llrti_rewind(s, s->n_tok - 1, err));
+    if (g->is_continuing) LLRTI_TRY(take_back(g, err));
     llrt_status status = append_tokens(g, g->prompt, g->n_prompt, &token, err);
     g->result.n_reused = g->is_continuing ? 0 : s->work.n_reused;
     g->result.prompt_ns = llrti_clock_ns() - begin;

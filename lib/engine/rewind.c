@@ -49,6 +49,14 @@ static void forget_embeddings(llrt_session *s)
         s->first_embedding = LLRTI_NO_EMBEDDING;
 }
 
+size_t llrti_rewind_reach(const llrt_session *s, size_t n_tok)
+{
+    llrti_mutex_lock(&s->engine->lock);
+    const size_t found = find_cut(s, n_tok);
+    llrti_mutex_unlock(&s->engine->lock);
+    return found;
+}
+
 void llrti_rewind_cut(llrt_session *s, size_t n_tok)
 {
     llrti_mutex_lock(&s->engine->lock);

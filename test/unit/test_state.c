@@ -183,6 +183,44 @@ static void test_snapshots_that_went(void **state)
     llrt_engine_close(engine);
 }
 
+/* Generating goes on where it ended, also when the last token must be computed again from far back. */
+static void test_generating_in_parts(void **state)
+{
+    const fixture *const f = *state;
+    llrt_engine_options o = test_options(&f->tiny);
+    llrt_generate_options g;
+    llrt_sampler_options so;
+    llrt_sampler_options_init(&so, sizeof so);
+    so.temperature = 0;
+    llrt_generate_options_init(&g, sizeof g);
+    for (int round = 0; round < 2; round++) {
+        if (round == 1) o.n_snapshot = 1, o.n_step_seq = 1;
+        llrt_engine *const engine = open_tiny_with(&f->tiny, &o);
+        llrt_session *const whole = new_session(engine), *parts;
+        llrt_sampler *sampler;
+        check(llrt_sampler_create(TINY_VOCAB, &so, &sampler, &err));
+        g.prompt_tokens = f->text;
+        g.n_prompt_token = 150;
+        g.max_tok = 60;
+        check(llrt_generate(whole, sampler, NULL, 0, &g, NULL, &err));
+        assert_int_equal(llrt_session_n_tok(whole), 210);
+        int32_t wanted[210];
+        memcpy(wanted, llrt_session_tokens(whole), sizeof wanted);
+        llrt_session_free(whole);
+        parts = new_session(engine);
+        for (int i = 0; i < 6; i++) {
+            g.max_tok = 10;
+            check(llrt_generate(parts, sampler, NULL, 0, &g, NULL, &err));
+            g.n_prompt_token = 0;
+        }
+        assert_int_equal(llrt_session_n_tok(parts), 210);
+        assert_memory_equal(llrt_session_tokens(parts), wanted, sizeof wanted);
+        llrt_sampler_free(sampler);
+        llrt_session_free(parts);
+        llrt_engine_close(engine);
+    }
+}
+
 static void test_embedding_rows_are_not_computed_again(void **state)
 {
     const fixture *const f = *state;
@@ -268,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_what_a_session_holds),
         cmocka_unit_test(test_going_back_computes_at_most_a_page),
         cmocka_unit_test(test_snapshots_that_went),
+        cmocka_unit_test(test_generating_in_parts),
         cmocka_unit_test(test_embedding_rows_are_not_computed_again),
         cmocka_unit_test(test_full_pool_of_states),
         cmocka_unit_test(test_opening_survives_failing_allocations),
