@@ -97,9 +97,10 @@ typedef struct llrt_engine_options {
      */
     uint64_t kv_window_tok;
     /**
-     * recurrent states kept at the ends of pages, for rewinding and shared prefixes, beside those
-     * of sessions; default 0: one per page, but 512 MiB at most (16 at least). No effect on models
-     * without recurrent layers
+     * recurrent states kept at the ends of pages, for rewinding and shared prefixes, beside two for
+     * each of n_step_seq sessions and one; default 0: one per page, but 512 MiB at most (16 at
+     * least). More sessions, each with one state, take of them. No effect on models without
+     * recurrent layers
      */
     uint64_t n_snapshot;
     /** LoRA adapters that can be open at once (adapter.h), and their highest rank; default 0 */

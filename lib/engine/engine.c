@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening and closing of engines, and what can be asked of one. Opening is two halves: prepare parses the
- * file, builds model, tokenizer and stages, and makes the memory plan; build allocates what was planned and
- * loads. llrt_engine_plan is the first half alone.
+ * Opening and closing of engines, and what can be asked of one. Opening is two halves: prepare
+ * parses the file, builds model, tokenizer and stages, and makes the memory plan; build allocates
+ * what was planned and loads. llrt_engine_plan is the first half alone.
  *
- * Whatever opening has done when it fails, llrti_engine_unref undoes: every part accepts that it was never
- * made. See engine_impl.h for how an engine lives and ends.
+ * Whatever opening has done when it fails, llrti_engine_unref undoes: every part accepts that it
+ * was never made. See engine_impl.h for how an engine lives and ends.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,7 +73,10 @@ static void host_parallel_for(void *ctx, uint32_t n_task,
 
 /* ---- Life ---- */
 
-/* The block holds the counters of its own memory, so it is allocated by a borrowed set and then counted by hand. */
+/*
+ * The block holds the counters of its own memory, so it is allocated by a borrowed set and then
+ * counted by hand.
+ */
 static llrt_engine *create_block(const llrt_allocator *hooks)
 {
     llrti_mem boot;
@@ -192,15 +195,20 @@ static llrt_status create_model(llrt_engine *engine, llrt_error *err)
 
 static llrt_status create_pool(llrt_engine *engine, llrt_error *err)
 {
-    /* A windowed part belongs to a page: with as many parts as pages whoever has the page can have it. */
+    /*
+     * A windowed part belongs to a page: with as many parts as pages whoever has the page can have
+     * it.
+     */
     const llrti_slots_options window = {
         .n_slot = engine->n_window_page,
         .n_page = engine->n_page,
+        .n_spare = engine->n_window_spare,
         .is_metered = engine->n_window_page < engine->n_page,
     };
     const llrti_slots_options state = {
         .n_slot = engine->n_state,
         .n_page = engine->n_page,
+        .n_spare = engine->n_state_spare,
         .is_metered = true,
         .is_ranked = true,
     };
@@ -285,7 +293,10 @@ static llrt_status create_engine(const char *path, const llrt_engine_options *op
 {
     *out = NULL;
     if (!path) return llrti_fail(err, LLRT_ERR_ARGUMENT, "path is NULL");
-    /* The allocator is needed before anything is checked; its field is within every size there ever was. */
+    /*
+     * The allocator is needed before anything is checked; its field is within every size there ever
+     * was.
+     */
     llrt_engine_options checked;
     LLRTI_TRY(llrti_options_engine(options, &checked, err));
     if (checked.allocator && (!checked.allocator->alloc || !checked.allocator->free)) {

@@ -43,7 +43,8 @@ struct llrt_engine {
     uint8_t fingerprint[16];
     uint32_t n_ctx, n_page;
     uint32_t n_window_page, n_state; /* slots of what pages own; 0: the model has no such layers */
-    uint32_t window;                 /* positions that windowed layers look back at most */
+    uint32_t n_window_spare, n_state_spare; /* of them, what only steps are lent */
+    uint32_t window;                        /* positions that windowed layers look back at most */
     size_t page_bytes[LLRT_KV_GROUP_COUNT]; /* canonical bytes of a whole page of each group */
     size_t n_state_float;                   /* numbers of a recurrent state, all layers */
     uint32_t n_vocab, d_model;              /* widths of logits and hidden rows */

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * llrt_generate: prompt, then token after token through a step with the caller's sampler, text through a token
- * stream and a search for stop strings.
+ * llrt_generate: prompt, then token after token through a step with the caller's sampler, text
+ * through a token stream and a search for stop strings.
  *
  *   token -> token stream (whole characters) -> held text -> callback
  *
- * Text that may be the beginning of a stop string is held back until it is certain not to be one. Stop
- * strings are whole UTF-8 and so are the pieces, so every cut falls between characters.
+ * Text that may be the beginning of a stop string is held back until it is certain not to be one.
+ * Stop strings are whole UTF-8 and so are the pieces, so every cut falls between characters.
  *
- * The session stays entered for the whole call; the callback runs on the caller's thread without a lock.
+ * The session stays entered for the whole call; the callback runs on the caller's thread without a
+ * lock.
  */
 #include <llrt/generate.h>
 
@@ -221,7 +222,10 @@ static llrt_status take_prompt(generation *g, const char *prompt, size_t n_promp
     return LLRT_OK;
 }
 
-/* Whether the answer goes on from earlier text, so that a space before its first word is part of it. */
+/*
+ * Whether the answer goes on from earlier text, so that a space before its first word is part of
+ * it.
+ */
 static bool has_text_before(const generation *g)
 {
     if (g->session->n_tok > 0) return true;
@@ -295,8 +299,8 @@ static llrt_status take_token(generation *g, int32_t token, llrt_error *err)
 }
 
 /*
- * Takes the session's last token back, to be computed again. Where recurrent or windowed layers don't keep what that
- * needs, more tokens are taken back and become the prompt.
+ * Takes the session's last token back, to be computed again. Where recurrent or windowed layers
+ * don't keep what that needs, more tokens are taken back and become the prompt.
  */
 static llrt_status take_back(generation *g, llrt_error *err)
 {
@@ -335,7 +339,10 @@ static llrt_status run(generation *g, llrt_error *err)
         if (status < 0 || g->result.finish != LLRT_FINISH_NONE) break;
         status = append_tokens(g, &token, 1, &token, err);
     }
-    /* A token whose text was given out and that ended nothing belongs to the session: a further call goes on after it. */
+    /*
+     * A token whose text was given out and that ended nothing belongs to the session: a further
+     * call goes on after it.
+     */
     const bool is_kept =
         g->result.finish == LLRT_FINISH_LENGTH || g->result.finish == LLRT_FINISH_CALLBACK;
     if (status == LLRT_OK && is_kept && s->n_tok < s->options.n_ctx &&

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages are reserved for the whole input, so a call fails for lack of them before anything has changed; what is
- * needed beside them (parts of windowed layers, states) is promised at the same time. A page that is shared
- * or indexed is copied before it is written to. Pages completed by a step go into the prefix index; when an equal
- * page is there already, it takes the new one's place.
+ * Pages are reserved for the whole input, so a call fails for lack of them before anything has
+ * changed; what is needed beside them (parts of windowed layers, states) is promised at the same
+ * time. A page that is shared or indexed is copied before it is written to. Pages completed by a
+ * step go into the prefix index; when an equal page is there already, it takes the new one's place.
  *
- * A session can go on from the end of a page when the parts of the windows before it and the state there exist:
- * only such ends are offered for reuse, though the pages before them may be found.
+ * A session can go on from the end of a page when the parts of the windows before it and the state
+ * there exist: only such ends are offered for reuse, though the pages before them may be found.
  */
 #include "pages.h"
 
@@ -35,8 +35,8 @@ static uint32_t parent_of(const llrt_session *s, uint32_t slot)
 }
 
 /*
- * Pages up to the furthest end the session can go on from without computing; what it has when nothing is found.
- * *n_cached: how many of them nobody holds.
+ * Pages up to the furthest end the session can go on from without computing; what it has when
+ * nothing is found. *n_cached: how many of them nobody holds.
  */
 static uint32_t find_known(const llrti_work *work, uint32_t *n_cached)
 {
@@ -148,8 +148,10 @@ llrt_status llrti_pages_reserve(llrti_work *work, llrt_error *err)
     }
     LLRTI_TRY(promise_slots(work, is_copying, err));
     if (is_forgetting) llrti_prefix_remove(pool, s->page[slot]);
-    /* Written in place, a page has no snapshot: where there are states, a session is inside of a page only while it is
-     * filled for the first time (rewind.c). */
+    /*
+     * Written in place, a page has no snapshot: where there are states, a session is inside of a
+     * page only while it is filled for the first time (rewind.c).
+     */
     assert(!is_inside || is_copying ||
            llrti_slots_of(&pool->state, s->page[slot]) == LLRTI_SLOT_NONE);
     adopt(work, n_known);

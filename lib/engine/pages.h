@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pages of work: taking over those that hold the next tokens already, reserving what a call needs before its first
- * row is computed, copying a page before it is written to, indexing what was completed. All functions are called under
- * the engine's lock, but llrti_pages_copy by the leader without it.
+ * The pages of work: taking over those that hold the next tokens already, reserving what a call
+ * needs before its first row is computed, copying a page before it is written to, indexing what was
+ * completed. All functions are called under the engine's lock, but llrti_pages_copy by the leader
+ * without it.
  */
 #ifndef LLRTI_PAGES_H
 #define LLRTI_PAGES_H
@@ -10,13 +11,13 @@
 #include "session_impl.h"
 
 /**
- * Reserves pages for the whole input, and promises of what its steps hold beside; the session is then in the call.
- * LLRT_ERR_POOL_FULL: nothing has changed.
+ * Reserves pages for the whole input, and promises of what its steps hold beside; the session is
+ * then in the call. LLRT_ERR_POOL_FULL: nothing has changed.
  */
 llrt_status llrti_pages_reserve(llrti_work *work, llrt_error *err);
 /** Takes over pages that hold the next tokens already, if there are any. */
 void llrti_pages_reuse(llrti_work *work);
-/** Rows of the next max_row that can be computed at once; at least one. */
+/** Rows of the next max_row that can be computed now at once; at least one. */
 uint32_t llrti_pages_fit(const llrti_work *work, uint32_t max_row);
 /** Takes what the next n_row rows need beside their pages. */
 void llrti_pages_take(llrti_work *work, uint32_t n_row);

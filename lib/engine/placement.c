@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a placement (device names and numbers of layers) to stages: finds the devices, cuts the program,
- * plans and creates what each backend keeps. Used by the thread that opens the engine; afterwards constant.
+ * From a placement (device names and numbers of layers) to stages: finds the devices, cuts the
+ * program, plans and creates what each backend keeps. Used by the thread that opens the engine;
+ * afterwards constant.
  */
 #include "placement.h"
 
@@ -28,7 +29,10 @@ size_t llrti_placement_kv_bytes(llrt_type kv_type, const llrt_kv_desc *kv, uint3
     return head * kv->n_head * n_tok;
 }
 
-/* Ends of the layers of each entry; entries with 0 share what is left evenly, the first ones one more. */
+/*
+ * Ends of the layers of each entry; entries with 0 share what is left evenly, the first ones one
+ * more.
+ */
 static llrt_status share_layers(const llrt_engine *engine, uint32_t n, uint32_t *layer_end,
                                 llrt_error *err)
 {
@@ -166,11 +170,15 @@ static llrt_status size_windows(llrt_engine *engine, llrt_error *err)
     engine->n_window_page = 0;
     if (!engine->window) return LLRT_OK;
     const uint32_t most = llrti_window_most(engine->window);
-    uint64_t n = (uint64_t)o->n_step_seq * most + llrti_session_pages(o->n_step_tok);
+    const uint32_t n_step = llrti_session_pages(o->n_step_tok);
+    /*
+     * Those of the sessions of a step, a page that all of them share and copy, and what the rows of
+     * a step need beside.
+     */
+    uint64_t n = (uint64_t)o->n_step_seq * most + 1 + n_step;
+    const uint32_t least = LLRTI_MIN(most + 1, engine->n_page);
     if (o->kv_window_tok) {
         n = (o->kv_window_tok + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK;
-        /* One session's, and a page to copy to. */
-        const uint32_t least = LLRTI_MIN(most + 1, engine->n_page);
         if (n < least) {
             return llrti_fail_field(err, LLRT_ERR_ARGUMENT, "kv_window_tok",
                                     "found %llu, expected at least %u: a window of %u and a page",
@@ -179,6 +187,7 @@ static llrt_status size_windows(llrt_engine *engine, llrt_error *err)
         }
     }
     engine->n_window_page = (uint32_t)LLRTI_MIN(n, engine->n_page);
+    engine->n_window_spare = LLRTI_MIN(n_step, engine->n_window_page - least);
     return LLRT_OK;
 }
 
@@ -190,7 +199,13 @@ static void size_states(llrt_engine *engine)
     const uint64_t in_bytes = LLRTI_STATE_DEFAULT_BYTES / (engine->n_state_float * sizeof(float));
     uint64_t n = LLRTI_MIN(LLRTI_MAX(in_bytes, LLRTI_STATE_DEFAULT_LEAST), engine->n_page);
     if (o->n_snapshot) n = o->n_snapshot;
-    engine->n_state = (uint32_t)n + LLRTI_STATE_LIVE * o->n_step_seq;
+    /*
+     * The one more is what a session that goes back has before. Spare: ends of pages that the rows
+     * of a step can pass: each session one more than its share of the rows.
+     */
+    engine->n_state_spare =
+        (uint32_t)LLRTI_MIN(n, llrti_session_pages(o->n_step_tok) + o->n_step_seq);
+    engine->n_state = (uint32_t)n + LLRTI_STATE_LIVE * o->n_step_seq + 1;
 }
 
 static llrt_runtime_limits limits_of(const llrt_engine *engine)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session whose layers keep every position can be cut anywhere. With windows the parts before the cut must
- * still be there; a recurrent state is only there at the ends of pages (and at the session's end), so to go back
- * into a page its beginning is computed again, from the kept token ids and into a fresh page.
+ * A session whose layers keep every position can be cut anywhere. With windows the parts before the
+ * cut must still be there; a recurrent state is only there at the ends of pages (and at the
+ * session's end), so to go back into a page its beginning is computed again, from the kept token
+ * ids and into a fresh page.
  *
- * While that is computed the session is that shorter one, and what it had is put aside: the last pages of its
- * table, which the computing does not reach, the page it replaces, its state. On failure they come back.
+ * While that is computed the session is that shorter one, and what it had is put aside: the last
+ * pages of its table, which the computing does not reach, the page it replaces, its state. On
+ * failure they come back.
  */
 #include "rewind.h"
 
@@ -76,7 +78,10 @@ static llrt_status fail_reach(size_t n_tok, const char *why, const char *which, 
     return LLRT_ERR_STATE;
 }
 
-/* With a recurrent state only the ends of pages that have a snapshot count: others are computed from there. */
+/*
+ * With a recurrent state only the ends of pages that have a snapshot count: others are computed
+ * from there.
+ */
 static llrt_status fail_windows(const llrt_session *s, size_t n_tok, llrt_error *err)
 {
     size_t earliest = llrti_window_earliest(s);
@@ -149,7 +154,10 @@ static bool hold_parts(llrt_session *s, uint32_t slot, const aside *old)
     return true;
 }
 
-/* Under the lock: the session becomes what it was at page `slot`; false when there is no room, and nothing changed. */
+/*
+ * Under the lock: the session becomes what it was at page `slot`; false when there is no room, and
+ * nothing changed.
+ */
 static bool step_back(llrt_session *s, uint32_t slot, aside *old)
 {
     llrti_slots *const states = &s->engine->pool.state;

@@ -14,19 +14,19 @@
  *    80   hash of the bytes before (16)
  *    96   token ids (i32 each, -1: an embedding row)
  *         positions: u32 first token that was given one, then of each from it on three i32
- *         pages in order, each in the canonical layout of backend.h, for all kv slots that keep every position;
- *         the last holds only its used positions
+ *         pages in order, each in the canonical layout of backend.h, for all kv slots that keep
+ *         every position; the last holds only its used positions
  *         pages from the first windowed one on, likewise, for the slots of windowed layers
  *         the state after the last token: all layers' in order, float32
  *         a snapshot: the state at the end of the last complete page, when tokens follow it
  *         hash of everything before (16)
  *
- * Stages hold consecutive kv slots and states, so their parts follow one another and the file does not
- * depend on where a model was cut. Version 1 knew neither windows nor states.
+ * Stages hold consecutive kv slots and states, so their parts follow one another and the file does
+ * not depend on where a model was cut. Version 1 knew neither windows nor states.
  *
- * Loading writes into fresh pages and slots and swaps them in when the last hash was right, so a failure leaves
- * the session as it was. Loaded pages do not go into the prefix index: they may come from another
- * instruction set or precision, and what a file says must not reach other sessions.
+ * Loading writes into fresh pages and slots and swaps them in when the last hash was right, so a
+ * failure leaves the session as it was. Loaded pages do not go into the prefix index: they may come
+ * from another instruction set or precision, and what a file says must not reach other sessions.
  */
 #include <string.h>
 
@@ -196,7 +196,10 @@ static llrt_status put_state(stream *s, llrt_engine *engine, uint32_t slot, floa
     return LLRT_OK;
 }
 
-/* The snapshot at the end of the last complete page, held while it is saved; LLRTI_SLOT_NONE: there is none. */
+/*
+ * The snapshot at the end of the last complete page, held while it is saved; LLRTI_SLOT_NONE: there
+ * is none.
+ */
 static uint32_t hold_snapshot(llrt_session *session)
 {
     llrti_slots *const slots = &session->engine->pool.state;

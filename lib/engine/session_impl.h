@@ -38,10 +38,10 @@ struct llrt_session {
     bool is_in_call;
     uint32_t window_begin, window_end; /* pages whose parts of windowed layers it holds */
     uint32_t *window_page;             /* (n_ctx in pages) the parts; NULL without such layers */
-    uint32_t window_cap, window_promise;
+    uint32_t window_promise, window_lent;
     uint32_t state;     /* the recurrent state at n_tok, LLRTI_SLOT_NONE at 0 */
     uint32_t *state_at; /* (n_ctx in pages) for the step in flight; NULL without recurrent layers */
-    uint32_t state_promise;
+    uint32_t state_promise, state_lent;
 
     /*
      * Rows of results, one block: (n_logits_room, n_vocab), then hidden (n_logits_room, d_model) when

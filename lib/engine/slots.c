@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reference counts, promises, and the lists of slots nobody holds. Everything is constant time; see slots.h for
- * the states and for who pays.
+ * Reference counts, promises, and the lists of slots nobody holds. Everything is constant time; see
+ * slots.h for the states and for who pays.
  */
 #include "slots.h"
 
@@ -23,6 +23,7 @@ llrt_status llrti_slots_create(llrti_mem *mem, llrti_slots *slots,
     memset(slots, 0, sizeof *slots);
     slots->is_metered = options->is_metered;
     slots->is_ranked = options->is_ranked;
+    slots->n_spare = options->n_spare;
     slots->free_first = LLRTI_SLOT_NONE;
     for (int i = 0; i < 2; i++) slots->oldest[i] = slots->newest[i] = LLRTI_SLOT_NONE;
     if (n == 0) return LLRT_OK;
@@ -116,8 +117,30 @@ static void unsettle(llrti_slots *slots, uint32_t slot)
 uint32_t llrti_slots_room(const llrti_slots *slots)
 {
     if (!slots->is_metered) return UINT32_MAX;
-    assert(slots->n_paid + slots->n_promised <= slots->n_slot);
-    return slots->n_slot - slots->n_paid - slots->n_promised;
+    const uint32_t used = slots->n_paid + slots->n_promised - slots->n_lent;
+    assert(used + slots->n_spare <= slots->n_slot);
+    return slots->n_slot - slots->n_spare - used;
+}
+
+uint32_t llrti_slots_spare(const llrti_slots *slots)
+{
+    return slots->is_metered ? slots->n_spare - slots->n_lent : UINT32_MAX;
+}
+
+void llrti_slots_lend(llrti_slots *slots, uint32_t *promise, uint32_t *lent, uint32_t n)
+{
+    slots->n_promised += n;
+    slots->n_lent += n;
+    *promise += n;
+    *lent += n;
+}
+
+void llrti_slots_repay(llrti_slots *slots, uint32_t *promise, uint32_t *lent, uint32_t n)
+{
+    assert(n <= *lent);
+    llrti_slots_unpromise(slots, promise, n);
+    slots->n_lent -= n;
+    *lent -= n;
 }
 
 bool llrti_slots_promise(llrti_slots *slots, uint32_t *promise, uint32_t n, uint32_t n_alone)

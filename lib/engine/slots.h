@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The books of what a page can own beside itself: its part in the group of windowed layers, or the recurrent
- * state at its end. There is one pool of numbered slots for each; the bytes are in the backends' runtimes.
+ * The books of what a page can own beside itself: its part in the group of windowed layers, or the
+ * recurrent state at its end. There is one pool of numbered slots for each; the bytes are in the
+ * backends' runtimes.
  *
  *          take                    release, owned by a page
  *   FREE ---------> HELD <-------------------------------> KEPT
  *     ^              | release, not owned                    | evicted by a take, or its page went
  *     +--------------+---------------------------------------+
  *
- * Slots are held by sessions, several of them when they share pages. A slot that a page owns and nobody holds is
- * kept until room is needed: those of pages that sessions hold go last, within that the least recently held go first.
+ * Slots are held by sessions, several of them when they share pages. A slot that a page owns and
+ * nobody holds is kept until room is needed: those of pages that sessions hold go last, within that
+ * the least recently held go first.
  *
- * So that a call can fail for lack of slots only before it has changed anything, it is promised beforehand as
- * many as it will hold at once, and the promises are counted: a session in a call pays for each slot it
- * holds, all sessions outside of calls together for each slot they hold, and what is paid for and what is
- * promised is never more than there is. A session that lets go of a slot in a call gets the promise back,
- * whoever else holds the slot. All functions are called under the engine's lock; only create allocates.
+ * So that a call can fail for lack of slots only before it has changed anything, it is promised
+ * beforehand as many as it will hold at once, and the promises are counted: a session in a call
+ * pays for each slot it holds, all sessions outside of calls together for each slot they hold, and
+ * what is paid for and what is promised is never more than there is. A session that lets go of a
+ * slot in a call gets the promise back, whoever else holds the slot.
+ *
+ * What a step alone needs is lent from spare slots that are never promised to calls, so that
+ * whether a call finds room does not depend on the step that happens to be in flight. All functions
+ * are called under the engine's lock; only create allocates.
  */
 #ifndef LLRTI_SLOTS_H
 #define LLRTI_SLOTS_H
@@ -36,8 +42,12 @@ typedef struct llrti_slot {
 
 typedef struct llrti_slots {
     uint32_t n_slot, n_free, n_kept;
-    uint32_t n_paid, n_promised;
-    /* False: a promise needs no room, since every slot is a held page's own and there are as many as pages. */
+    uint32_t n_paid, n_promised; /* those lent included */
+    uint32_t n_spare, n_lent;
+    /*
+     * False: a promise needs no room, since every slot is a held page's own and there are as many
+     * as pages.
+     */
     bool is_metered;
     bool is_ranked;
     uint32_t free_first;
@@ -49,6 +59,7 @@ typedef struct llrti_slots {
 
 typedef struct llrti_slots_options {
     uint32_t n_slot, n_page; /* n_slot 0: there are none, and of_page finds none */
+    uint32_t n_spare;        /* at most n_slot */
     bool is_metered, is_ranked;
 } llrti_slots_options;
 
@@ -69,10 +80,15 @@ static inline uint32_t llrti_slots_of(const llrti_slots *slots, uint32_t page)
 /** Slots that can still be promised. */
 uint32_t llrti_slots_room(const llrti_slots *slots);
 /**
- * Promises n slots to a session that is about to enter a call with slots of which it holds n_alone alone (as
- * llrti_slots_is_alone says); false when there is no room, and nothing changed.
+ * Promises n slots to a session that is about to enter a call with slots of which it holds n_alone
+ * alone (as llrti_slots_is_alone says); false when there is no room, and nothing changed.
  */
 bool llrti_slots_promise(llrti_slots *slots, uint32_t *promise, uint32_t n, uint32_t n_alone);
+/** Slots that can be lent to a step now. */
+uint32_t llrti_slots_spare(const llrti_slots *slots);
+/** Promises n of them; `lent` is the session's count. They are paid back out of promises. */
+void llrti_slots_lend(llrti_slots *slots, uint32_t *promise, uint32_t *lent, uint32_t n);
+void llrti_slots_repay(llrti_slots *slots, uint32_t *promise, uint32_t *lent, uint32_t n);
 /** Gives up promises. */
 void llrti_slots_unpromise(llrti_slots *slots, uint32_t *promise, uint32_t n);
 /** A fresh slot, held in the call, evicting a kept one. */
@@ -90,7 +106,9 @@ static inline bool llrti_slots_is_alone(const llrti_slots *slots, uint32_t slot)
 {
     return slots->slot[slot].n_idle == 1;
 }
-/** False when there is no room for it; always true for one that a session outside of calls holds. */
+/**
+ * False when there is no room for it; always true for one that a session outside of calls holds.
+ */
 bool llrti_slots_idle_hold(llrti_slots *slots, uint32_t slot);
 void llrti_slots_idle_release(llrti_slots *slots, uint32_t slot);
 

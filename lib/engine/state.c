@@ -76,7 +76,10 @@ void llrti_state_enter(llrti_work *work)
     if (s->state != LLRTI_SLOT_NONE) llrti_slots_enter(slots_of(s), &s->state_promise, s->state);
 }
 
-/* Ends of pages strictly inside the next n_row rows: pages [*first, *end). The last row's state is state_out. */
+/*
+ * Ends of pages strictly inside the next n_row rows: pages [*first, *end). The last row's state is
+ * state_out.
+ */
 static void inner_ends(const llrt_session *s, uint32_t n_row, uint32_t *first, uint32_t *end)
 {
     *first = (uint32_t)(s->n_tok / LLRT_PAGE_TOK);
@@ -92,8 +95,8 @@ void llrti_state_take(llrti_work *work, uint32_t n_row)
     work->state_out = llrti_slots_take(slots, &s->state_promise);
     inner_ends(s, n_row, &first, &end);
     /* Later ones are worth more; the others must not evict them. */
-    while (end > first && llrti_slots_room(slots) > 0) {
-        llrti_slots_promise(slots, &s->state_promise, 1, 0);
+    while (end > first && llrti_slots_spare(slots) > 0) {
+        llrti_slots_lend(slots, &s->state_promise, &s->state_lent, 1);
         s->state_at[--end] = llrti_slots_take(slots, &s->state_promise);
     }
 }
@@ -110,8 +113,7 @@ void llrti_state_drop(llrti_work *work)
         let_go(s, s->state_at[first]);
         s->state_at[first] = LLRTI_SLOT_NONE;
     }
-    llrti_slots_unpromise(slots_of(s), &s->state_promise,
-                          s->state_promise - (LLRTI_STATE_LIVE - (s->state != LLRTI_SLOT_NONE)));
+    llrti_slots_repay(slots_of(s), &s->state_promise, &s->state_lent, s->state_lent);
 }
 
 void llrti_state_advance(llrti_work *work, uint32_t n_row)
@@ -131,7 +133,7 @@ void llrti_state_advance(llrti_work *work, uint32_t n_row)
     s->state = work->state_out;
     work->state_out = LLRTI_SLOT_NONE;
     if ((s->n_tok + n_row) % LLRT_PAGE_TOK == 0) llrti_slots_give(slots, s->state, s->page[end]);
-    llrti_slots_unpromise(slots, &s->state_promise, s->state_promise - 1);
+    llrti_slots_repay(slots, &s->state_promise, &s->state_lent, s->state_lent);
 }
 
 void llrti_state_replace(llrt_session *s, uint32_t slot, uint32_t page)

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The recurrent state of sessions. It can't be shortened, so it is kept in slots that are written once (slots.h:
- * pool.state), each with the state of all layers at one position; the same number in every stage.
+ * The recurrent state of sessions. It can't be shortened, so it is kept in slots that are written
+ * once (slots.h: pool.state), each with the state of all layers at one position; the same number in
+ * every stage.
  *
  *   session->state         at n_tok; LLRTI_SLOT_NONE at 0, where it is all zeros
  *   pool.state.of_page[p]  at the end of page p: a snapshot, until room is needed
  *
- * A step reads the session's state and writes the one that follows to a fresh slot, and snapshots of the page ends it
- * passes to others, as far as there is room. When it has succeeded the session moves on; else those slots are
- * free again and nothing has changed. A slot at a page end is the session's and the page's at once.
+ * A step reads the session's state and writes the one that follows to a fresh slot, and snapshots
+ * of the page ends it passes to others, as far as there is room. When it has succeeded the session
+ * moves on; else those slots are free again and nothing has changed. A slot at a page end is the
+ * session's and the page's at once.
  *
- * All functions are called under the engine's lock and do nothing for models without recurrent layers.
+ * All functions are called under the engine's lock and do nothing for models without recurrent
+ * layers.
  */
 #ifndef LLRTI_STATE_H
 #define LLRTI_STATE_H

@@ -173,8 +173,11 @@ static uint32_t count_out(const llrti_work *work, size_t n_row)
 static uint32_t fit_rows(const llrti_work *work, uint32_t max_row, uint32_t max_out)
 {
     const size_t left = work->n_tok - work->n_done;
-    if (work->is_one_step)
-        return left <= max_row && count_out(work, left) <= max_out ? (uint32_t)left : 0;
+    if (work->is_one_step) {
+        const bool does_fit =
+            left <= llrti_pages_fit(work, max_row) && count_out(work, left) <= max_out;
+        return does_fit ? (uint32_t)left : 0;
+    }
     size_t n = LLRTI_MIN(left, llrti_pages_fit(work, max_row));
     if (work->logits == LLRT_LOGITS_ALL) n = LLRTI_MIN(n, max_out);
     if (work->logits == LLRT_LOGITS_LISTED && work->n_rows - work->next_row > max_out)

@@ -2,9 +2,9 @@
 /*
  * Which parts a session holds, and when it is promised more. See window.h for what is kept.
  *
- * Promise of a call: `window_cap` parts at once. Between steps a session holds llrti_window_most() of them at
- * most, and with that many it can compute at least one row more, so that is promised. A step with more rows
- * takes more if there is room at that moment. Work that must be done in one step is promised all of its pages.
+ * Between steps a session holds llrti_window_most() parts at most, and with that many it can
+ * compute at least one row more, so that is what a call is promised. Steps with more rows are lent
+ * what they need beside, as far as it goes.
  */
 #include "window.h"
 
@@ -114,16 +114,16 @@ size_t llrti_window_earliest(const llrt_session *s)
 bool llrti_window_promise(llrti_work *work, bool is_copying)
 {
     llrt_session *const s = work->session;
+    llrti_slots *const slots = slots_of(s);
     if (!has_windows(s)) return true;
-    uint32_t cap = llrti_session_pages(work->begin + work->n_tok) -
-                   llrti_window_keep_from(s->engine, work->begin);
-    uint32_t n_alone = 0;
-    if (!work->is_one_step) cap = LLRTI_MIN(cap, llrti_window_most(s->engine->window));
+    const uint32_t all = llrti_session_pages(work->begin + work->n_tok) -
+                         llrti_window_keep_from(s->engine, work->begin);
+    uint32_t cap = LLRTI_MIN(all, llrti_window_most(s->engine->window)), n_alone = 0;
     cap = LLRTI_MAX(cap, s->window_end - s->window_begin);
+    if (work->is_one_step && slots->is_metered && all > cap + slots->n_spare) return false;
     for (uint32_t i = s->window_begin; i + is_copying < s->window_end; i++)
-        n_alone += llrti_slots_is_alone(slots_of(s), s->window_page[i]);
-    s->window_cap = cap;
-    return llrti_slots_promise(slots_of(s), &s->window_promise, cap, n_alone);
+        n_alone += llrti_slots_is_alone(slots, s->window_page[i]);
+    return llrti_slots_promise(slots, &s->window_promise, cap, n_alone);
 }
 
 void llrti_window_enter(llrti_work *work, bool is_copying)
@@ -168,7 +168,7 @@ uint32_t llrti_window_fit(const llrti_work *work)
     const llrt_session *const s = work->session;
     if (!has_windows(s)) return UINT32_MAX;
     const uint64_t n_page =
-        (uint64_t)s->window_end + s->window_promise + llrti_slots_room(slots_of(s));
+        (uint64_t)s->window_end + s->window_promise + llrti_slots_spare(slots_of(s));
     const uint64_t n_row = n_page * LLRT_PAGE_TOK - s->n_tok;
     return n_row < UINT32_MAX ? (uint32_t)n_row : UINT32_MAX;
 }
@@ -179,7 +179,7 @@ void llrti_window_take(llrti_work *work, uint32_t n_page)
     if (!has_windows(s) || n_page <= s->window_end) return;
     const uint32_t n = n_page - s->window_end;
     if (n > s->window_promise)
-        llrti_slots_promise(slots_of(s), &s->window_promise, n - s->window_promise, 0);
+        llrti_slots_lend(slots_of(s), &s->window_promise, &s->window_lent, n - s->window_promise);
     while (s->window_end < n_page) take_part(s, s->window_end++);
 }
 
@@ -189,11 +189,7 @@ void llrti_window_advance(llrti_work *work)
     if (!has_windows(s)) return;
     const uint32_t from = llrti_window_keep_from(s->engine, s->n_tok);
     while (s->window_begin < s->window_end && s->window_begin < from) let_go(s, s->window_begin++);
-    const uint32_t n_held = s->window_end - s->window_begin;
-    if (n_held + s->window_promise > s->window_cap) {
-        const uint32_t extra = n_held + s->window_promise - s->window_cap;
-        llrti_slots_unpromise(slots_of(s), &s->window_promise, LLRTI_MIN(extra, s->window_promise));
-    }
+    llrti_slots_repay(slots_of(s), &s->window_promise, &s->window_lent, s->window_lent);
 }
 
 void llrti_window_replace(llrt_session *s, uint32_t slot, uint32_t page)
@@ -214,6 +210,6 @@ void llrti_window_leave(llrt_session *s)
     if (!has_windows(s)) return;
     for (uint32_t i = s->window_begin; i < s->window_end; i++)
         llrti_slots_leave(slots_of(s), s->window_page[i]);
+    llrti_slots_repay(slots_of(s), &s->window_promise, &s->window_lent, s->window_lent);
     llrti_slots_unpromise(slots_of(s), &s->window_promise, s->window_promise);
-    s->window_cap = 0;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The windowed part of sessions: layers with a window look back a limited number of positions, so of their group a
- * session holds only the parts of its last pages. A part belongs to a page of the pool (slots.h: pool.window) and is
- * shared and copied with it.
+ * The windowed part of sessions: layers with a window look back a limited number of positions, so
+ * of their group a session holds only the parts of its last pages. A part belongs to a page of the
+ * pool (slots.h: pool.window) and is shared and copied with it.
  *
- * A session of n tokens keeps the parts that reach into the last window + LLRT_PAGE_TOK positions: what the next token
- * needs and a page more, so that it can be rewound a little. What it gives up stays as long as there is room.
+ * A session of n tokens keeps the parts that reach into the last window + LLRT_PAGE_TOK positions:
+ * what the next token needs and a page more, so that it can be rewound a little. What it gives up
+ * stays as long as there is room.
  *
  *      page         0    1    2    3    4    5
  *      window_page  -    -    w7   w0   w3   -        window_begin 2, window_end 5
@@ -23,15 +24,18 @@ static inline uint32_t llrti_window_most(uint32_t window)
     return (window + LLRT_PAGE_TOK - 1) / LLRT_PAGE_TOK + 2;
 }
 
-/** First page whose part a session of n_tok tokens keeps, and the first without which it can't go on. */
+/**
+ * First page whose part a session of n_tok tokens keeps, and the first without which it can't go
+ * on.
+ */
 uint32_t llrti_window_keep_from(const llrt_engine *engine, size_t n_tok);
 uint32_t llrti_window_need_from(const llrt_engine *engine, size_t n_tok);
 
 /* ---- In a call ---- */
 
 /**
- * Promises what the work will need at once, before anything changes; false when there is no room. is_copying: its last
- * page is shared and will be copied.
+ * Promises what the work will need at once, before anything changes; false when there is no room.
+ * is_copying: its last page is shared and will be copied.
  */
 bool llrti_window_promise(llrti_work *work, bool is_copying);
 /** The held parts are now held in a call, but for a page's that is to be copied. */
@@ -55,7 +59,10 @@ void llrti_window_leave(llrt_session *session);
 
 /** Lets go of the parts of pages from n_page on; before the pages go. */
 void llrti_window_trim(llrt_session *session, uint32_t n_page);
-/** Holds the parts that a session of n_tok tokens keeps, as far as its pages have them, and no others. */
+/**
+ * Holds the parts that a session of n_tok tokens keeps, as far as its pages have them, and no
+ * others.
+ */
 void llrti_window_seek(llrt_session *session, size_t n_tok);
 
 /* ---- Outside ---- */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loading a saved session from any bytes. The first byte of the input says what is put right first, so that
- * what lies behind checksums is reached: 1 the constant header fields and the model's fingerprint, 2 the header's hash,
- * 4 the hash at the end, 8 the fingerprint alone; 16 it is a session of a model with windows, 32 of one with recurrent
- * layers. Whatever happens the session stays usable; what loads is saved again as the same bytes.
+ * Loading a saved session from any bytes. The first byte of the input says what is put right first,
+ * so that what lies behind checksums is reached: 1 the constant header fields and the model's
+ * fingerprint, 2 the header's hash, 4 the hash at the end, 8 the fingerprint alone; 16 it is a
+ * session of a model with windows, 32 of one with recurrent layers. Whatever happens the session
+ * stays usable; what loads is saved again as the same bytes.
  */
 #include "fuzz_support.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Saved sessions in memory, for the callbacks of llrt_session_save_to and llrt_session_load_from. Everything is static inline;
- * the owner frees data.
+ * Saved sessions in memory, for the callbacks of llrt_session_save_to and llrt_session_load_from.
+ * Everything is static inline; the owner frees data.
  */
 #ifndef MEMORY_STREAM_H
 #define MEMORY_STREAM_H

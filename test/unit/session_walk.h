@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A random walk of sessions over texts with common beginnings: they append, go back, fork, are saved and loaded, are
- * cancelled and freed, in an engine whose pools are as small as wanted. Whatever was done before, logits are those of
- * an engine that has room for everything and computes each text alone, and refused calls change nothing.
+ * A random walk of sessions over texts with common beginnings: they append, go back, fork, are
+ * saved and loaded, are cancelled and freed, in an engine whose pools are as small as wanted.
+ * Whatever was done before, logits are those of an engine that has room for everything and computes
+ * each text alone, and refused calls change nothing.
  */
 #ifndef SESSION_WALK_H
 #define SESSION_WALK_H
@@ -116,7 +117,7 @@ static inline void walk_check_books(const walk *w)
     for (int k = 0; k < 2; k++) {
         const llrti_slots *const slots = k ? &pool->state : &pool->window;
         uint32_t n_held = 0;
-        assert_int_equal(slots->n_promised, 0);
+        assert_int_equal(slots->n_promised + slots->n_lent, 0);
         for (uint32_t i = 0; i < slots->n_slot; i++) {
             assert_int_equal(slots->slot[i].n_call, 0);
             n_held += slots->slot[i].n_idle > 0;

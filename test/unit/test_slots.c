@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Slots of pages: a random walk of sessions that enter calls, take, share and give to pages is compared with plain
- * lists that are searched through; what was promised can always be taken; nothing leaks, nothing is used twice.
+ * Slots of pages: a random walk of sessions that enter calls, take, share and give to pages is
+ * compared with plain lists that are searched through; what was promised can always be taken;
+ * nothing leaks, nothing is used twice.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +12,7 @@
 #include "engine_support.h"
 #include "slots.h"
 
-enum { SLOTS = 24, PAGES = 40, SESSIONS = 9, STEPS = 100000 };
+enum { SLOTS = 24, SPARE = 4, PAGES = 40, SESSIONS = 9, STEPS = 100000 };
 
 /* What is known of everything without counters and lists. */
 typedef struct plain {
@@ -20,6 +21,7 @@ typedef struct plain {
     bool is_in_call[SESSIONS];
     uint32_t promise[SESSIONS]; /* the pool's view */
     uint32_t promised[SESSIONS];
+    uint32_t lent[SESSIONS], is_lent[SESSIONS];
     uint32_t owner[SLOTS], rank[SLOTS];
     uint64_t kept_at[SLOTS]; /* when it came to the list it is in */
     uint64_t now;
@@ -38,6 +40,13 @@ static bool is_held(const plain *p, uint32_t slot)
     return count_holders(p, slot, true) + count_holders(p, slot, false) > 0;
 }
 
+static uint32_t count_lent(const plain *p)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < SESSIONS; i++) n += p->is_lent[i];
+    return n;
+}
+
 static uint32_t room(const plain *p)
 {
     uint32_t used = 0;
@@ -45,7 +54,9 @@ static uint32_t room(const plain *p)
         used += count_holders(p, i, true) + (count_holders(p, i, false) > 0);
     for (int i = 0; i < SESSIONS; i++) used += p->promised[i];
     assert_true(used <= SLOTS);
-    return SLOTS - used;
+    used -= count_lent(p);
+    assert_true(used <= SLOTS - SPARE);
+    return SLOTS - SPARE - used;
 }
 
 static void compare(const plain *p)
@@ -68,6 +79,7 @@ static void compare(const plain *p)
     }
     for (int i = 0; i < SESSIONS; i++) {
         assert_int_equal(p->promise[i], p->promised[i]);
+        assert_int_equal(p->lent[i], p->is_lent[i]);
         n_promised += p->promised[i];
     }
     assert_int_equal(p->slots.n_free, n_free);
@@ -76,6 +88,7 @@ static void compare(const plain *p)
     assert_int_equal(p->slots.n_promised, n_promised);
     assert_int_equal(p->slots.n_evicted, p->n_evicted);
     assert_int_equal(llrti_slots_room(&p->slots), room(p));
+    assert_int_equal(llrti_slots_spare(&p->slots), SPARE - count_lent(p));
 }
 
 static void let_go(plain *p, int session, uint32_t slot)
@@ -106,8 +119,23 @@ static void begin_call(plain *p, int i, uint32_t more)
     p->promised[i] = more;
 }
 
+static void repay(plain *p, int i)
+{
+    llrti_slots_repay(&p->slots, &p->promise[i], &p->lent[i], 1);
+    p->promised[i]--;
+    p->is_lent[i]--;
+}
+
+/* What was lent is given up before the call ends. */
 static void end_call(plain *p, int i)
 {
+    for (uint32_t k = 0; k < SLOTS && p->promised[i] < p->is_lent[i]; k++) {
+        if (!p->is_held[i][k]) continue;
+        llrti_slots_release(&p->slots, &p->promise[i], k);
+        let_go(p, i, k);
+        p->promised[i]++;
+    }
+    while (p->is_lent[i]) repay(p, i);
     for (uint32_t k = 0; k < SLOTS; k++)
         if (p->is_held[i][k]) llrti_slots_leave(&p->slots, k);
     llrti_slots_unpromise(&p->slots, &p->promise[i], p->promise[i]);
@@ -115,7 +143,9 @@ static void end_call(plain *p, int i)
     p->promised[i] = 0;
 }
 
-/* A free one if there is any, else the one that has been kept longest, of rank 0 if there is any. */
+/*
+ * A free one if there is any, else the one that has been kept longest, of rank 0 if there is any.
+ */
 static void check_taken(plain *p, uint32_t slot)
 {
     assert_true(slot < SLOTS);
@@ -157,9 +187,15 @@ static void act_in_call(plain *p, int i, uint32_t what, uint32_t slot)
         p->promised[i]++;
     } else if (what == 14) {
         end_call(p, i);
-    } else if (what == 15 && p->promised[i]) {
+    } else if (what == 15 && p->promised[i] > p->is_lent[i]) {
         llrti_slots_unpromise(&p->slots, &p->promise[i], 1);
         p->promised[i]--;
+    } else if (what == 16 && count_lent(p) < SPARE) {
+        llrti_slots_lend(&p->slots, &p->promise[i], &p->lent[i], 1);
+        p->promised[i]++;
+        p->is_lent[i]++;
+    } else if (what == 17 && p->promised[i] && p->is_lent[i]) {
+        repay(p, i);
     }
 }
 
@@ -207,7 +243,7 @@ static void walk(bool is_ranked)
     llrti_mem mem;
     test_heap heap;
     plain *const p = calloc(1, sizeof *p);
-    const llrti_slots_options options = {SLOTS, PAGES, true, is_ranked};
+    const llrti_slots_options options = {SLOTS, PAGES, SPARE, true, is_ranked};
     uint64_t seed = 21 + is_ranked;
     test_mem_init(&mem, &heap);
     assert_int_equal(llrti_slots_create(&mem, &p->slots, &options, NULL), LLRT_OK);
@@ -219,7 +255,7 @@ static void walk(bool is_ranked)
             act_on_page(p, what / 3 % 16, next_random(&seed) % PAGES, slot,
                         next_random(&seed) % PAGES);
         else if (p->is_in_call[i])
-            act_in_call(p, i, what / 3 % 16, slot);
+            act_in_call(p, i, what / 3 % 18, slot);
         else
             act_outside(p, i, what / 3 % 8, slot);
         compare(p);
@@ -254,7 +290,7 @@ static void test_bytes_are_those_requested(void **state)
         llrti_mem mem;
         test_heap heap;
         llrti_slots slots;
-        const llrti_slots_options options = {sizes[i], 17, true, true};
+        const llrti_slots_options options = {sizes[i], 17, 0, true, true};
         test_mem_init(&mem, &heap);
         assert_int_equal(llrti_slots_create(&mem, &slots, &options, NULL), LLRT_OK);
         assert_int_equal(heap.live, llrti_slots_bytes(sizes[i], 17));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models with recurrent layers: to their users sessions of them are like any other; they go back to the last snapshot
- * and compute at most a page again, and give the same bits however little room there is.
+ * Models with recurrent layers: to their users sessions of them are like any other; they go back to
+ * the last snapshot and compute at most a page again, and give the same bits however little room
+ * there is.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -164,7 +165,7 @@ static void test_snapshots_that_went(void **state)
     o.n_snapshot = 1;
     o.n_step_seq = 1;
     llrt_engine *const engine = open_tiny_with(&f->tiny, &o);
-    assert_int_equal(stats_of(engine).n_state, 3);
+    assert_int_equal(stats_of(engine).n_state, 1 + 2 + 1);
     llrt_session *const s = new_session(engine);
     check(llrt_session_append(s, f->text, N_TEXT, LLRT_LOGITS_LAST, &err));
     llrt_error e = LLRT_ERROR_INIT;
@@ -183,7 +184,9 @@ static void test_snapshots_that_went(void **state)
     llrt_engine_close(engine);
 }
 
-/* Generating goes on where it ended, also when the last token must be computed again from far back. */
+/*
+ * Generating goes on where it ended, also when the last token must be computed again from far back.
+ */
 static void test_generating_in_parts(void **state)
 {
     const fixture *const f = *state;
@@ -252,7 +255,7 @@ static void test_full_pool_of_states(void **state)
     llrt_engine_options o = test_options(&f->tiny);
     llrt_session *s[N];
     o.n_snapshot = 1;
-    o.n_step_seq = 2; /* 5 states: 4 sessions and one that moves */
+    o.n_step_seq = 2; /* beside the snapshot 5 states: 4 sessions and one that moves */
     o.kv_tok = 64 * 100;
     llrt_engine *const engine = open_tiny_with(&f->tiny, &o);
     for (int i = 0; i < N; i++) {

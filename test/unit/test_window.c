@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models with windowed layers: sessions hold the window and a page or two, go back as far as that and what is
- * cached reaches, and give the same bits however little room there is.
+ * Models with windowed layers: sessions hold the window and a page or two, go back as far as that
+ * and what is cached reaches, and give the same bits however little room there is.
  */
 #include <setjmp.h>
 #include <stdarg.h>
