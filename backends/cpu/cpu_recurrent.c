@@ -18,6 +18,8 @@
 /* Columns of a unit: four vectors of 16, the most a kernel runs side by side; with 128 rows of state 32 KiB. */
 #define UNIT_COLUMNS 64
 #define UNIT_CHANNELS 256
+/* Elements of state times tokens between two polls: milliseconds on the reference kernels. */
+#define MAX_WORK 131072
 /* Multiply-adds from which on tasks are handed out: about ten times what that costs. */
 #define MIN_PARALLEL 32768
 
@@ -236,6 +238,7 @@ static void scan_unit(void *arg, uint32_t unit, uint32_t worker)
         .state_stride = width,
         .out_stride = job->n_head * width,
     };
+    const uint32_t max_tok = (uint32_t)LLRTI_MAX(MAX_WORK / (a.n_row * a.n_col), (size_t)1);
     a.in = a.state;
     if (seq->state_in != LLRT_NONE)
         a.in = find_state(rt, seq->state_in, job->state) + at;
@@ -244,7 +247,7 @@ static void scan_unit(void *arg, uint32_t unit, uint32_t worker)
             memset(a.state + i * width, 0, a.n_col * sizeof(float));
     for (uint32_t i = 0; i < seq->n_row; i += (uint32_t)a.n_tok) {
         if (llrti_cpu_runtime_poll(rt)) return;
-        a.n_tok = rows_of_page(seq, i);
+        a.n_tok = LLRTI_MIN(rows_of_page(seq, i), max_tok);
         a.q = job->q + (row + i) * a.qk_stride + qk_head * job->n_row;
         a.k = job->k + (row + i) * a.qk_stride + qk_head * job->n_row;
         a.x = job->x + (row + i) * a.x_stride + head * width + column;

@@ -180,7 +180,7 @@ static inline void part_free(part *p)
 {
     for (uint32_t i = 0; i < p->m.desc.n_tensor; i++) cpu_tensor_free(&p->m.tensor[i]);
     for (uint32_t s = 0; s < PART_SEQ; s++)
-        for (uint32_t i = 0; i < p->m.program.n_input; i++) free(p->x[s][i]);
+        for (uint32_t i = 0; i < PART_INPUT; i++) free(p->x[s][i]);
     free(p);
 }
 
@@ -399,6 +399,67 @@ static inline void part_check_refused(part *p, llrt_status expected, const char 
         fail_msg("status %d and \"%s\", expected %d and \"%s\"", status, err.text, expected, word);
     assert_null(model);
     cpu_host_close(&h);
+}
+
+/* Random damage to operators, values, states, tensors and limits: a plan or an error with a text; the sanitizers watch. */
+static inline void part_check_damage(const part *p, uint64_t seed)
+{
+    const part_config c = {.n_worker = 1};
+    part *const d = malloc(sizeof *d);
+    uint32_t n_planned = 0, n_refused = 0;
+    cpu_host h;
+    assert_non_null(d);
+    cpu_host_open(&h, 1);
+    for (int round = 0; round < 4000; round++) {
+        llrt_memory_use a = {.struct_size = sizeof a}, b = {.struct_size = sizeof b};
+        llrt_error err = LLRT_ERROR_INIT;
+        *d = *p;
+        for (uint32_t k = 0; k <= cpu_random(&seed) % 3; k++) {
+            llrt_op *const op = &d->m.op[cpu_random(&seed) % d->m.program.n_op];
+            llrt_tensor_desc *const t = &d->m.tensor_desc[cpu_random(&seed) % d->m.desc.n_tensor];
+            llrt_value *const v = &d->m.value[cpu_random(&seed) % d->m.program.n_value];
+            const uint32_t n = cpu_random(&seed) % 3 ? cpu_random(&seed) % 40 : cpu_random(&seed);
+            const uint32_t at = cpu_random(&seed);
+            switch (cpu_random(&seed) % 9) {
+            case 0:
+                op->weight[at % 8] = n;
+                break;
+            case 1:
+                op->in[at % 6] = n;
+                break;
+            case 2:
+                op->n_in = n % 8;
+                break;
+            case 3:
+                v->width = n % 4096;
+                break;
+            case 4:
+                v->n_head = n % 4096;
+                break;
+            case 5:
+                t->dim[at % 3] = n;
+                break;
+            case 6:
+                memcpy(op->u.reserved + at % 12 * 4, &n, 4);
+                break;
+            case 7:
+                d->state[at % 4].n_float = n;
+                break;
+            default:
+                memcpy((char *)&d->limits + 4 + at % (sizeof d->limits / 4 - 1) * 4, &n, 4);
+                break;
+            }
+        }
+        const llrt_model_desc desc = part_desc(d, &c);
+        const llrt_status status = h.table.plan(&h.host, &desc, &d->limits, &a, &b, &err);
+        n_planned += status == LLRT_OK;
+        n_refused += status < 0;
+        if (status < 0) assert_true(err.text[0] != 0);
+        for (int k = 0; k < LLRT_MEMORY_COUNT; k++) assert_int_equal(h.live[k], 0);
+    }
+    assert_true(n_planned > 40 && n_refused > 400);
+    cpu_host_close(&h);
+    free(d);
 }
 
 static inline int part_fuse(void *ctx)

@@ -303,7 +303,7 @@ static void test_wrong_steps_are_refused(void **state)
     part_free(p);
 }
 
-static void test_plan_memory_and_cancel(void **state)
+static void test_plan_memory_cancel_and_damage(void **state)
 {
     part *const p = make_part(false, LLRT_TYPE_F32);
     set_adapters(p);
@@ -329,6 +329,7 @@ static void test_plan_memory_and_cancel(void **state)
     p->limits.n_adapter = N_SLOT;
     part_check_no_memory(p);
     part_check_cancel(p);
+    part_check_damage(p, 1);
     part_free(p);
 }
 
@@ -341,7 +342,7 @@ int main(void)
         cmocka_unit_test(test_slots_change_between_steps),
         cmocka_unit_test(test_wrong_parts_are_refused),
         cmocka_unit_test(test_wrong_steps_are_refused),
-        cmocka_unit_test(test_plan_memory_and_cancel),
+        cmocka_unit_test(test_plan_memory_cancel_and_damage),
     };
     return cmocka_run_group_tests(tests, make_parts, free_parts);
 }

@@ -494,7 +494,7 @@ static void test_heads_are_linears(void **state)
 
 /* ---- Memory, cancelling, refusals ----------------------------------------------------------- */
 
-static void test_plan_memory_and_cancel(void **state)
+static void test_plan_memory_cancel_and_damage(void **state)
 {
     for (uint32_t i = 0; i < 4; i++) {
         shape h = plain;
@@ -510,6 +510,7 @@ static void test_plan_memory_and_cancel(void **state)
         p->limits.n_row = 320;
         part_check_no_memory(p);
         part_check_cancel(p);
+        part_check_damage(p, i);
         part_free(p);
     }
 }
@@ -645,7 +646,7 @@ int main(void)
         cmocka_unit_test(test_products_are_those_of_linears),
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_heads_are_linears),
-        cmocka_unit_test(test_plan_memory_and_cancel),
+        cmocka_unit_test(test_plan_memory_cancel_and_damage),
         cmocka_unit_test(test_wrong_programs_are_refused),
         cmocka_unit_test(test_a_tensor_used_whole_and_in_slices_is_refused),
     };

@@ -528,9 +528,9 @@ static void test_two_operators_of_one_state_are_refused(void **state)
     part_free(p);
 }
 
-static void test_plan_memory_and_cancel(void **state)
+static void test_plan_memory_cancel_and_damage(void **state)
 {
-    part *const p = make_hybrid();
+    part *const p = make_hybrid(), *const delta = make_scan(&shapes[0]);
     for (uint32_t i = 0; i < 3; i++) {
         p->limits.n_state = PART_SLOTS + i;
         p->limits.n_row = 64 + 7 * i;
@@ -539,6 +539,9 @@ static void test_plan_memory_and_cancel(void **state)
     p->limits.n_row = 320;
     part_check_no_memory(p);
     part_check_cancel(p);
+    part_check_damage(p, 1);
+    part_check_damage(delta, 2);
+    part_free(delta);
     part_free(p);
 }
 
@@ -553,7 +556,7 @@ int main(void)
         cmocka_unit_test(test_wrong_slots_are_refused),
         cmocka_unit_test(test_wrong_programs_are_refused),
         cmocka_unit_test(test_two_operators_of_one_state_are_refused),
-        cmocka_unit_test(test_plan_memory_and_cancel),
+        cmocka_unit_test(test_plan_memory_cancel_and_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
