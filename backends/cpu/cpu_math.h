@@ -11,7 +11,7 @@
  *   tanh     odd polynomial below 0.625, (1 - e) / (1 + e) with e = exp(-2|x|) above; 2 ulp
  *   erf      odd polynomial below 0.9375, 1 - exp(polynomial) above; 2 ulp
  *   sigmoid  1 / (1 + exp(-x))
- *   softplus max(x, 0) + log1p(e), e = exp(-|x|), by 2 atanh(e / (2 + e)): an odd polynomial
+ *   softplus max(x, 0) + log1p(e), e = exp(-|x|), by 2 atanh(e / (2 + e)): an odd polynomial; 4 ulp
  *
  * "a < b ? a : b" keeps NaN: minps/maxps with the operands in the order given in the comments do the same.
  * sincos is double arithmetic, needed once per (row, pair) of a step and never vectorised by hand.
