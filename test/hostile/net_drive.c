@@ -395,7 +395,19 @@ static void fill_timeline(timeline *t, const net *n, int which, uint64_t *seed)
     t->adapter_scale[1] = 1.25f;
 }
 
-/* Adapter 0 changes every linear, 2 every other one; 1 is empty. */
+/* The linear that a choice of experts hangs on. */
+static bool is_router(const net *n, uint32_t tensor)
+{
+    for (uint32_t i = 0; i < n->program.n_op; i++)
+        for (uint32_t j = 0; n->op[i].kind == LLRT_OP_EXPERTS && j < i; j++)
+            if (n->op[j].out == n->op[i].in[1] && n->op[j].weight[0] == tensor) return true;
+    return false;
+}
+
+/*
+ * Adapter 0 changes every linear, 2 every other one; 1 is empty. Routers stay as they are, as their
+ * twins would no longer score the same.
+ */
 static void fill_adapters(script *s, uint64_t *seed)
 {
     const net *const n = s->n;
@@ -408,7 +420,8 @@ static void fill_adapters(script *s, uint64_t *seed)
         f[i] = ((float)(net_random(seed) % 2001) / 1000.0f - 1.0f) * 0.1f;
     for (uint32_t slot = 0; slot < DRIVE_ADAPTERS; slot += 2)
         for (uint32_t i = 0, k = 0; i < n->n_tensor; i++) {
-            if (!stage_multiplies(&whole, i, false) || (k++ % 2 && slot)) continue;
+            if (!stage_multiplies(&whole, i, false) || is_router(n, i) || (k++ % 2 && slot))
+                continue;
             const uint32_t rank = 1 + (i + slot) % DRIVE_RANK;
             llrt_adapter_part *const p = &s->part[slot][s->n_part[slot]++];
             *p = (llrt_adapter_part){i, rank, f, f + n->tensor[i].dim[0] * rank};
