@@ -298,7 +298,7 @@ static void test_header_fields_are_checked(void **state)
         {12, "page", LLRT_ERR_MISMATCH},        {16, "kv_type", LLRT_ERR_MISMATCH},
         {20, "parts", LLRT_ERR_FORMAT},         {32, "page", LLRT_ERR_MISMATCH},
         {40, "page", LLRT_ERR_MISMATCH},        {48, "state", LLRT_ERR_MISMATCH},
-        {56, "window_begin", LLRT_ERR_FORMAT},  {60, "n_described", LLRT_ERR_FORMAT},
+        {56, "window_begin", LLRT_ERR_FORMAT},  {62, "n_described", LLRT_ERR_FORMAT},
         {64, "fingerprint", LLRT_ERR_MISMATCH},
     };
     fixture *const f = *state;
