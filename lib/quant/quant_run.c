@@ -133,8 +133,9 @@ static llrt_status convert_rows(const job *j, uint64_t row, size_t n, uint32_t w
     float *const value = j->value + worker * j->n_value;
     const size_t k = (size_t)j->tensor->dim[0];
     uint8_t *const raw = j->raw + worker * j->n_raw;
+    uint8_t *const scratch = j->scratch ? j->scratch + worker * j->n_scratch : NULL;
     *failed = row;
-    LLRTI_TRY(read_rows(j, row, n, raw, j->scratch + worker * j->n_scratch, value, err));
+    LLRTI_TRY(read_rows(j, row, n, raw, scratch, value, err));
     if (j->item->n_rot && j->n_row == 1) {
         memcpy(raw, value, k * sizeof *value);
         for (size_t i = 0; i < k; i++)
