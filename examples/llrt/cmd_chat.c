@@ -97,15 +97,13 @@ int cmd_chat(int argc, char **argv)
     llrt_engine *engine = open_engine(args[0], &engine_opts);
     llrt_tokenizer *tokenizer = need_tokenizer(engine, args[0]);
     llrt_error err = LLRT_ERROR_INIT;
-    llrt_session *session = NULL;
     llrt_sampler *sampler = NULL;
     llrt_sampler_options so;
     llrt_sampler_options_init(&so, sizeof so);
     so.temperature = (float)temp;
     so.seed = (uint64_t)seed;
-    if (llrt_sampler_create(llrt_tokenizer_n_vocab(tokenizer), &so, &sampler, &err) < 0 ||
-        llrt_session_create(engine, NULL, &session, &err) < 0)
-        die(&err);
+    if (llrt_sampler_create(llrt_tokenizer_n_vocab(tokenizer), &so, &sampler, &err) < 0) die(&err);
+    llrt_session *session = open_session(engine, &flags);
     signal(SIGINT, on_interrupt);
     const char *const stop[] = {"<|im_end|>", "<|im_start|>"};
 

@@ -51,7 +51,6 @@ int cmd_embed(int argc, char **argv)
         encode(tokenizer, text ? text : args[1], n_text, LLRT_ENCODE_ADD_SPECIAL, &n_tok);
     llrt_error err = LLRT_ERROR_INIT;
     llrt_model_info info = {.struct_size = sizeof info};
-    llrt_session *session = NULL;
     llrt_embedding_options embedding;
     llrt_embedding_options_init(&embedding, sizeof embedding);
     embedding.pooling = (llrt_pooling)pooling;
@@ -59,8 +58,8 @@ int cmd_embed(int argc, char **argv)
     embedding.is_normalized = !raw;
     if (llrt_engine_info(engine, &info, &err) < 0) die(&err);
     float *const out = checked_alloc(info.d_model * sizeof *out);
-    if (llrt_session_create(engine, NULL, &session, &err) < 0 ||
-        llrt_session_embed(session, tokens, n_tok, &embedding, out, info.d_model, &err) < 0)
+    llrt_session *session = open_session(engine, &flags);
+    if (llrt_session_embed(session, tokens, n_tok, &embedding, out, info.d_model, &err) < 0)
         die(&err);
     printf("{\"embedding\":");
     print_vector(out, n_dim ? (size_t)n_dim : info.d_model);

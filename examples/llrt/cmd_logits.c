@@ -51,13 +51,11 @@ int cmd_logits(int argc, char **argv)
     if (eo.n_ctx == 0) eo.n_ctx = (uint32_t)n;
     llrt_engine *engine = open_engine(args[0], &eo);
     llrt_error err = LLRT_ERROR_INIT;
-    llrt_session *session = NULL;
     llrt_model_info info;
     memset(&info, 0, sizeof info);
     info.struct_size = sizeof info;
-    if (llrt_engine_info(engine, &info, &err) < 0 ||
-        llrt_session_create(engine, NULL, &session, &err) < 0)
-        die(&err);
+    if (llrt_engine_info(engine, &info, &err) < 0) die(&err);
+    llrt_session *session = open_session(engine, &flags);
     FILE *f = fopen(out, "wb");
     if (!f) usage_error("%s: can't be written", out);
     enum { CHUNK = 64 };

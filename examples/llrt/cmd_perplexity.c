@@ -72,9 +72,7 @@ int cmd_perplexity(int argc, char **argv)
     llrt_engine_options eo = engine_options(&flags);
     llrt_engine *engine = open_engine(args[0], &eo);
     const llrt_tokenizer *tokenizer = need_tokenizer(engine, args[0]);
-    llrt_error err = LLRT_ERROR_INIT;
-    llrt_session *session = NULL;
-    if (llrt_session_create(engine, NULL, &session, &err) < 0) die(&err);
+    llrt_session *session = open_session(engine, &flags);
 
     int32_t *tokens = encode(tokenizer, text, n_text, LLRT_ENCODE_ADD_SPECIAL, &n);
     const int32_t bos = llrt_tokenizer_special(tokenizer, LLRT_SPECIAL_BOS);

@@ -97,7 +97,6 @@ int cmd_run(int argc, char **argv)
     llrt_engine *engine = open_engine(args[0], &engine_opts);
     need_tokenizer(engine, args[0]);
     llrt_error err = LLRT_ERROR_INIT;
-    llrt_session *session = NULL;
     llrt_sampler *sampler = NULL;
     llrt_model_info info;
     memset(&info, 0, sizeof info);
@@ -110,9 +109,9 @@ int cmd_run(int argc, char **argv)
     so.min_p = (float)min_p;
     so.seed = (uint64_t)seed;
     if (llrt_engine_info(engine, &info, &err) < 0 ||
-        llrt_sampler_create(info.n_vocab, &so, &sampler, &err) < 0 ||
-        llrt_session_create(engine, NULL, &session, &err) < 0)
+        llrt_sampler_create(info.n_vocab, &so, &sampler, &err) < 0)
         die(&err);
+    llrt_session *session = open_session(engine, &flags);
     interrupted_session = session;
     signal(SIGINT, on_interrupt);
 

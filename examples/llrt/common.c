@@ -45,9 +45,11 @@ void *checked_alloc(size_t n)
 
 const opt *common_flags(run_flags *flags, int kv_default)
 {
-    static opt list[8];
+    static opt list[11];
     memset(flags, 0, sizeof *flags);
     flags->kv = kv_default;
+    flags->lora_scale = 1;
+    flags->lora_rank = 64;
     const opt all[] = {
         {"-t", "--threads", OPT_INT, &flags->n_thread, "N",
          "worker threads (default: the processors available)", 1, 1024},
@@ -62,6 +64,12 @@ const opt *common_flags(run_flags *flags, int kv_default)
          "read into a fast layout, or use the file in place", 0, 0},
         {"--device", NULL, OPT_TEXT, &flags->device, "NAME",
          "device, as llrt devices lists them (default cpu)", 0, 0},
+        {"--lora", NULL, OPT_TEXT, &flags->lora, "ADAPTER", "LoRA adapter: a PEFT folder or a GGUF",
+         0, 0},
+        {"--lora-scale", NULL, OPT_FLOAT, &flags->lora_scale, "X",
+         "factor of what the adapter adds (default 1)", -1e6, 1e6},
+        {"--lora-rank", NULL, OPT_INT, &flags->lora_rank, "N",
+         "highest rank there is room for (default 64)", 1, 4096},
         {NULL, NULL, OPT_FLAG, NULL, NULL, NULL, 0, 0},
     };
     memcpy(list, all, sizeof all);
@@ -81,6 +89,10 @@ llrt_engine_options engine_options(const run_flags *flags)
     o.isa = flags->isa;
     o.n_thread = (uint32_t)flags->n_thread;
     o.n_ctx = (uint32_t)flags->n_ctx;
+    if (flags->lora) {
+        o.n_adapter = 1;
+        o.adapter_rank = (uint32_t)flags->lora_rank;
+    }
     if (flags->device) {
         placement.device = flags->device;
         placement.n_layer = 0;
@@ -88,6 +100,21 @@ llrt_engine_options engine_options(const run_flags *flags)
         o.n_placement = 1;
     }
     return o;
+}
+
+llrt_session *open_session(llrt_engine *engine, const run_flags *flags)
+{
+    llrt_error err = LLRT_ERROR_INIT;
+    llrt_session *session = NULL;
+    llrt_adapter *adapter = NULL;
+    const float scale = (float)flags->lora_scale;
+    if (llrt_session_create(engine, NULL, &session, &err) < 0) die(&err);
+    if (!flags->lora) return session;
+    if (llrt_adapter_open(engine, flags->lora, NULL, &adapter, &err) < 0 ||
+        llrt_session_set_adapters(session, &adapter, &scale, 1, &err) < 0)
+        die(&err);
+    llrt_adapter_close(adapter); /* the session keeps it */
+    return session;
 }
 
 int show_progress(void *ctx, double done)

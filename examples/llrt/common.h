@@ -14,8 +14,9 @@
 /** Values of the common flags; `common_flags` sets the defaults and returns the list for parse_options. */
 typedef struct run_flags {
     int kv, precision, weights; /* indices of the choices */
-    const char *isa, *device;
-    int64_t n_thread, n_ctx;
+    const char *isa, *device, *lora;
+    int64_t n_thread, n_ctx, lora_rank;
+    double lora_scale;
 } run_flags;
 
 enum { KV_F32, KV_F16, KV_BF16, KV_Q8_0 };
@@ -38,6 +39,9 @@ typedef struct progress_bar {
 /** llrt_progress with a progress_bar as context. */
 int show_progress(void *bar, double done);
 void end_progress(progress_bar *bar);
+
+/** A session with the adapter of the flags, if there is one; or ends the program. */
+llrt_session *open_session(llrt_engine *engine, const run_flags *flags);
 
 /** One line on stderr and status 1 (2 when the input does not exist or is wrong). */
 #if defined(__GNUC__)
