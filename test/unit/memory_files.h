@@ -7,6 +7,7 @@
 #define MEMORY_FILES_H
 
 #include <llrt/source.h>
+#include <stdatomic.h>
 #include <string.h>
 
 typedef struct memory_file {
@@ -18,8 +19,9 @@ typedef struct memory_file {
 typedef struct memory_files {
     memory_file file[16];
     size_t n_file;
-    int n_open;              /* files open now */
-    int n_read, fail_read;   /* read_at number fail_read (from 1) fails without filling the error */
+    atomic_int n_open;       /* files open now */
+    atomic_int n_read;       /* files are read from several threads */
+    int fail_read;           /* read_at number fail_read (from 1) fails without filling the error */
     llrt_status fail_status; /* what it returns */
     llrt_status open_status; /* not 0: open returns this without filling the error */
 } memory_files;
