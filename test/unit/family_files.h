@@ -118,8 +118,8 @@ static inline void put_list(gguf_writer *w, const char *key, const char *value)
     uint32_t n = 1;
     for (const char *p = value; *p; p++) n += *p == ',';
     gw_array(w, key, 4, n);
-    for (const char *p = value; n--; p = strchr(p, ',') + 1)
-        gw_put_number(&w->metas, strtoul(p, NULL, 10), 4);
+    char *end = (char *)(uintptr_t)value;
+    for (const char *p = value; n--; p = end + 1) gw_put_number(&w->metas, strtoul(p, &end, 10), 4);
 }
 
 static inline void put_metas(gguf_writer *w, const char *arch, const char *options)
