@@ -309,12 +309,9 @@ static llrt_status take_back(generation *g, llrt_error *err)
     const size_t n = s->n_tok;
     llrt_status status = llrti_rewind(s, n - 1, &e);
     const size_t begin = status == LLRT_ERR_STATE ? llrti_rewind_reach(s, n - 1) : n - 1;
-    for (size_t i = begin; i < n && status == LLRT_ERR_STATE; i++) {
-        if (s->tokens[i] >= 0) continue;
-        llrti_error_copy(err, &e);
-        return status;
-    }
-    if (status == LLRT_ERR_STATE) {
+    /* Appended again, tokens get the positions that follow, and no types. */
+    const bool is_lost = s->first_embedding < n && (begin < s->lost_end || s->first_position < n);
+    if (status == LLRT_ERR_STATE && !is_lost) {
         llrti_free(&g->engine->mem, g->prompt);
         g->prompt = NULL;
         LLRTI_TRY(copy_prompt(g, s->tokens + begin, n - begin, err));

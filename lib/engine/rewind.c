@@ -49,6 +49,7 @@ static void forget_embeddings(llrt_session *s)
     llrti_position_forget(s);
     if (s->first_embedding != LLRTI_NO_EMBEDDING && s->first_embedding >= s->n_tok)
         s->first_embedding = LLRTI_NO_EMBEDDING;
+    s->lost_end = LLRTI_MIN(s->lost_end, s->n_tok);
 }
 
 size_t llrti_rewind_reach(const llrt_session *s, size_t n_tok)
@@ -234,7 +235,7 @@ static llrt_status compute_page(llrt_session *s, size_t n_tok, llrt_error *err)
     const bool is_back = step_back(s, slot, &old);
     llrti_mutex_unlock(&engine->lock);
     if (!is_back) return fail_room(n_tok, err);
-    llrt_status status = llrti_session_make_work(s, &input, false, LLRTI_READ_ROWS, err);
+    llrt_status status = llrti_session_make_work(s, &input, false, LLRTI_READ_NOTHING, err);
     if (status == LLRT_OK) {
         llrti_work *works[1] = {&s->work};
         llrti_step_compute(engine, works, 1);
@@ -250,19 +251,15 @@ static llrt_status compute_page(llrt_session *s, size_t n_tok, llrt_error *err)
     return status;
 }
 
+/* That all is kept that computing the page up to n_tok needs. */
 static llrt_status check_span(const llrt_session *s, size_t n_tok, llrt_error *err)
 {
-    for (size_t i = n_tok / LLRT_PAGE_TOK * LLRT_PAGE_TOK; i < n_tok; i++) {
-        if (s->tokens[i] >= 0) continue;
-        llrti_fail(
-            err, LLRT_ERR_STATE,
-            "position %zu is out of reach: to get there the page before it is computed again, "
-            "and it has embedding rows, which are not kept",
-            n_tok);
-        llrti_error_position(err, (int64_t)(n_tok / LLRT_PAGE_TOK * LLRT_PAGE_TOK));
-        return LLRT_ERR_STATE;
-    }
-    return LLRT_OK;
+    const size_t begin = n_tok / LLRT_PAGE_TOK * LLRT_PAGE_TOK;
+    if (begin >= s->lost_end || n_tok <= s->first_embedding) return LLRT_OK;
+    return fail_reach(n_tok,
+                      "the page before it would be computed again, and not all of its input is "
+                      "kept (embedding rows, token types, bidirectional tokens)",
+                      "next position before it", begin, err);
 }
 
 llrt_status llrti_rewind(llrt_session *s, size_t n_tok, llrt_error *err)

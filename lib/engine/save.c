@@ -593,6 +593,7 @@ static void swap_in(llrt_session *session, const loaded *in)
     session->n_tok = in->n_tok;
     llrti_mutex_unlock(&session->engine->lock);
     session->first_embedding = in->first_embedding;
+    session->lost_end = in->first_embedding == LLRTI_NO_EMBEDDING ? 0 : in->n_tok;
     session->first_position = in->first_position;
     if (in->position) {
         llrti_free(&session->engine->mem, session->position);

@@ -319,6 +319,8 @@ llrt_status llrti_session_make_work(llrt_session *session, const llrt_input *inp
     if (work->logits == LLRT_LOGITS_ALL) work->n_reusable = 0;
     if (work->logits == LLRT_LOGITS_LISTED)
         work->n_reusable = LLRTI_MIN(work->n_reusable, input->rows[0]);
+    work->is_kept = input->tokens && !input->token_types && !input->is_bidirectional;
+    if (reading == LLRTI_READ_NOTHING) return LLRT_OK;
     LLRTI_TRY(llrti_position_take(session, input, err));
     if (!is_described_by_ids(input) && session->first_embedding == LLRTI_NO_EMBEDDING)
         session->first_embedding = session->n_tok;
@@ -340,6 +342,7 @@ llrt_status llrti_session_end_work(llrt_session *session, llrt_error *err)
     if (session->first_embedding != LLRTI_NO_EMBEDDING &&
         session->first_embedding >= session->n_tok)
         session->first_embedding = LLRTI_NO_EMBEDDING;
+    if (!work->is_kept && session->n_tok > work->begin) session->lost_end = session->n_tok;
     llrti_position_forget(session);
     if (work->status < 0) llrti_error_copy(err, &work->err);
     return work->status;
@@ -690,6 +693,7 @@ llrt_status llrt_session_fork(llrt_session *session, llrt_session **out, llrt_er
         copy->n_page = session->n_page;
         copy->n_tok = session->n_tok;
         copy->first_embedding = session->first_embedding;
+        copy->lost_end = session->lost_end;
         copy->adapters = llrti_adapter_set_ref(session->adapters);
         copy->salt = session->salt;
     }

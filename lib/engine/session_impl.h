@@ -27,6 +27,7 @@ struct llrt_session {
      * The first token that its id does not describe (an embedding row, one with a given position or
      * type, or in a bidirectional span), or LLRTI_NO_EMBEDDING.
      */
+    size_t lost_end; /* behind the last input of which not all is kept (embeddings, types) */
     size_t first_embedding;
     size_t first_position; /* the first token with a given position: position.h */
     int32_t *position;     /* NULL until there is one */

@@ -18,7 +18,8 @@ struct llrt_engine;
 typedef enum llrti_reading {
     LLRTI_READ_ROWS,   /* logits, hidden states and taps: rows.h */
     LLRTI_READ_POOLED, /* hidden states, into the session's embedding */
-    LLRTI_READ_SCORE
+    LLRTI_READ_SCORE,
+    LLRTI_READ_NOTHING /* the session's own tokens and positions are computed again (rewind.c) */
 } llrti_reading;
 
 /** One computing call: lives on its thread's stack while it waits. */
@@ -56,6 +57,7 @@ typedef struct llrti_work {
     uint32_t copy_window; /* and its part of the windowed layers, or LLRTI_SLOT_NONE */
     bool is_copied;
     bool is_one_step;   /* all rows must be computed in the same step */
+    bool is_kept;       /* ids and positions, which the session keeps, say all about the input */
     bool is_span;       /* and see each other in both directions */
     uint32_t state_out; /* where the step in flight leaves the state, or LLRTI_SLOT_NONE */
     bool is_in_step;

@@ -240,7 +240,14 @@ static void test_embedding_rows_are_not_computed_again(void **state)
     assert_int_equal(llrt_session_rewind(s, 100, &e), LLRT_ERR_STATE);
     assert_int_equal(e.position, 64);
     assert_int_equal(llrt_session_n_tok(s), 152);
+    /* What follows them in other pages is, from positions that go on behind theirs. */
     check(llrt_session_rewind(s, 128, &err)); /* a snapshot, though the page is not indexed */
+    float wanted[TINY_VOCAB];
+    check(llrt_session_append(s, f->text, 30, LLRT_LOGITS_LAST, &err));
+    memcpy(wanted, last_logits(s), sizeof wanted);
+    check(llrt_session_rewind(s, 140, &err));
+    check(llrt_session_append(s, f->text + 12, 18, LLRT_LOGITS_LAST, &err));
+    assert_memory_equal(last_logits(s), wanted, sizeof wanted);
     check(llrt_session_rewind(s, 64, &err));
     check(llrt_session_append(s, f->text + 64, 20, LLRT_LOGITS_LAST, &err));
     check_at(f, s);
