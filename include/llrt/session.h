@@ -169,9 +169,9 @@ LLRT_API size_t llrt_session_n_logits(const llrt_session *session);
  *
  * @return LLRT_OK
  *   LLRT_ERR_ARGUMENT: the session has fewer tokens
- *   LLRT_ERR_STATE: what was before n_tok is not kept, or embedding rows would have to be computed
- *     again; the error's position is one that can be reached instead: the earliest for windowed
- *     layers, else the next before n_tok
+ *   LLRT_ERR_STATE: what was before n_tok is not kept, or embedding rows, bidirectional tokens or
+ *     tokens with types would have to be computed again; the error's position is one that can be
+ *     reached instead: the earliest for windowed layers, else the next before n_tok
  *   LLRT_ERR_POOL_FULL, LLRT_ERR_CANCELLED, LLRT_ERR_BUSY, LLRT_ERR_DEVICE, LLRT_ERR_FORKED
  *   On failure the session is unchanged.
  */
