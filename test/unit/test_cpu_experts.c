@@ -464,7 +464,7 @@ static part *make_head_linears(const part *from, uint32_t n_head, uint32_t d_in,
         y[i] = cpu_add_value(&p->m, LLRT_ROWS_TOKEN, 1, d_out);
         part_op(p, LLRT_OP_LINEAR, &head, 1, y[i])->weight[0] = slice_tensor(p, from, 0, i);
     }
-    part_op(p, LLRT_OP_CONCAT, y, n_head, cpu_add_value(&p->m, LLRT_ROWS_TOKEN, n_head, d_out));
+    part_op(p, LLRT_OP_CONCAT, y, n_head, cpu_add_value(&p->m, LLRT_ROWS_TOKEN, 1, n_head * d_out));
     return p;
 }
 
