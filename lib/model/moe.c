@@ -85,6 +85,7 @@ void llrti_moe_read(llrti_builder *b, const llrti_decoder *d, const llrti_moe_de
     moe->d_ff = d->d_ff;
     if (hp->is_gguf || defaults->d_ff)
         moe->d_ff = llrti_hparams_u32_or(hp, &expert_d_ff, hp->is_gguf ? d->d_ff : defaults->d_ff);
+    llrti_facts_u32(hp->facts, expert_d_ff.gguf, moe->d_ff, true); /* GGUFs of GPT-OSS need it */
     moe->how.n_used = defaults->n_used && !hp->is_gguf
                           ? llrti_hparams_u32_or(hp, &n_used, defaults->n_used)
                           : llrti_hparams_u32(hp, &n_used);
