@@ -459,7 +459,7 @@ static uint32_t count_layers(const model *m)
     llrt_engine *engine = NULL;
     llrt_model_info info = {.struct_size = sizeof info};
     llrt_engine_options_init(&o, sizeof o);
-    o.metadata_only = 1;
+    o.n_thread = 1;
     check(llrt_engine_open(m->path, &o, &engine, &err));
     check(llrt_engine_info(engine, &info, &err));
     llrt_engine_close(engine);
