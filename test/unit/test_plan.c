@@ -206,6 +206,23 @@ static void test_folders_with_rearranged_weights(void **state)
     }
 }
 
+/* Experts, latents, windows, recurrent layers alone and between attention, and models without logits. */
+static void test_plan_of_each_kind(void **state)
+{
+    static const char *const kinds[] = {"mistral",     "gemma3",  "mixtral", "qwen3_moe", "gpt_oss",
+                                        "deepseek_v2", "qwen3_5", "mamba2",  "modernbert"};
+    const char *const data = test_data_folder();
+    (void)state;
+    if (!data) skip();
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+        for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+            char path[512];
+            if (sets[i].weights || sets[i].kv_bytes) continue; /* test_folders_..., demo model */
+            snprintf(path, sizeof path, "%s/numeric/architectures/%s", data, kinds[k]);
+            compare(path, &sets[i], NULL);
+        }
+}
+
 static void test_budget_refuses_before_loading(void **state)
 {
     (void)state;
@@ -244,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_plan_equals_counted_bytes),
         cmocka_unit_test(test_plan_of_the_demo_model),
         cmocka_unit_test(test_folders_with_rearranged_weights),
+        cmocka_unit_test(test_plan_of_each_kind),
         cmocka_unit_test(test_budget_refuses_before_loading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
