@@ -375,6 +375,68 @@ static void test_encoders_match_a_reference(void **state)
     }
 }
 
+/* Cross-encoders, whose checkpoints are part of the tree, against scores of transformers. */
+static void test_scores_match_a_reference(void **state)
+{
+    static const char *const names[] = {"bert_score", "xlmroberta_score", "modernbert_score"};
+    const char *const folder = getenv("LLRT_TEST_FIXTURES");
+    (void)state;
+    assert_non_null(folder); /* set by Meson: never absent */
+    for (size_t m = 0; m < sizeof names / sizeof names[0]; m++) {
+        char path[512];
+        llrt_engine_options o = test_options(NULL);
+        llrt_model_info info = {.struct_size = sizeof info};
+        llrt_engine *engine = NULL;
+        llrti_mem mem;
+        llrti_json_doc *doc = NULL;
+        size_t n;
+        llrt_error e = LLRT_ERROR_INIT;
+        llrti_mem_init(&mem, NULL);
+        snprintf(path, sizeof path, "%s/%s/reference.json", folder, names[m]);
+        char *const text = test_read_file(path, &n);
+        assert_non_null(text);
+        assert_int_equal(llrti_json_parse(&mem, text, n, &doc, &e), LLRT_OK);
+        *strrchr(path, '/') = 0;
+        o.precision = LLRT_PRECISION_F32;
+        o.n_step_tok = 0;
+        check(llrt_engine_open(path, &o, &engine, &err));
+        check(llrt_engine_info(engine, &info, &err));
+        assert_int_equal(info.can_generate, 0);
+        assert_true(info.n_label > 0 && info.n_label <= MOST_WIDTH);
+        llrt_session *const session = new_session(engine);
+        const llrti_json *const root = llrti_json_root(doc);
+        const llrti_json *const sequences = llrti_json_get(root, "sequences");
+        assert_true(sequences && sequences->n > 0);
+        for (uint32_t i = 0; i < sequences->n; i++) {
+            const llrti_json *const tokens = llrti_json_at(sequences, i);
+            const llrti_json *const types = llrti_json_at(llrti_json_get(root, "token_types"), i);
+            const llrti_json *const score = llrti_json_at(llrti_json_get(root, "score"), i);
+            llrt_embedding_options how;
+            int32_t token[MOST_TOK];
+            uint8_t type[MOST_TOK];
+            float out[MOST_WIDTH];
+            double expected[MOST_WIDTH];
+            llrt_embedding_options_init(&how, sizeof how);
+            assert_true(tokens && tokens->n <= MOST_TOK && score && score->n == info.n_label);
+            for (uint32_t k = 0; k < tokens->n; k++) {
+                token[k] = (int32_t)llrti_json_int(llrti_json_at(tokens, k), -1);
+                type[k] = (uint8_t)llrti_json_int(llrti_json_at(types, k), 0);
+            }
+            for (uint32_t k = 0; k < score->n; k++)
+                expected[k] = llrti_json_double(llrti_json_at(score, k), NAN);
+            how.token_types = types ? type : NULL;
+            check_fails(LLRT_ERR_BUFFER,
+                        llrt_session_score(session, token, tokens->n, &how, out, 0, &err));
+            check(llrt_session_score(session, token, tokens->n, &how, out, MOST_WIDTH, &err));
+            expect_vector(out, expected, info.n_label);
+        }
+        llrt_session_free(session);
+        llrt_engine_close(engine);
+        llrti_json_free(doc);
+        free(text);
+    }
+}
+
 /* ---- Taps ---- */
 
 /* The last layer's output, normalised as the model does it, is the hidden state. */
@@ -460,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_company_changes_no_bit),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_encoders_match_a_reference),
+        cmocka_unit_test(test_scores_match_a_reference),
         cmocka_unit_test(test_taps_are_before_the_last_norm),
         cmocka_unit_test(test_taps_are_the_same_everywhere),
         cmocka_unit_test(test_taps_that_are_not_there),
