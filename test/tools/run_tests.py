@@ -155,7 +155,9 @@ def step_sanitizers(tier):
     where = build("clang-asan", ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dbuildtype=debugoptimized",
                                  "-Dcli=disabled"], env)
     if where:
-        meson_tests("clang-asan", where, env=env, exclude=("long", "peer"), timeout_multiplier=4)
+        # "heavy" tests repeat in many settings what others run once: with sanitizers before a release only.
+        exclude = ("long", "peer") if tier == "full" else ("long", "peer", "heavy")
+        meson_tests("clang-asan", where, env=env, exclude=exclude, timeout_multiplier=4)
 
 
 def step_debug(tier):
