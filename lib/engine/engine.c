@@ -239,6 +239,7 @@ static llrt_status read_file(llrt_engine *engine, const char *path, llrt_error *
         .source = engine->options.source ? &engine->source : NULL,
         .logger = engine->logger.log ? &engine->logger : NULL,
         .vocab_only = engine->options.metadata_only != 0,
+        .is_inspecting = engine->options.metadata_only != 0,
     };
     llrt_error e = LLRT_ERROR_INIT;
     LLRTI_TRY(llrti_model_file_open(&engine->mem, path, &options, &engine->file, err));

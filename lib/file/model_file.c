@@ -50,7 +50,7 @@ struct llrti_model_file {
     llrti_directory directory;
     LLRTI_VEC(opened_file) files;
     llrti_json_doc *jsons[N_JSON];
-    bool has_fingerprint;
+    bool is_inspecting, has_fingerprint;
     uint8_t fingerprint[16];
 };
 
@@ -224,6 +224,12 @@ static llrt_status read_splits(llrti_model_file *m, const llrti_gguf_info *first
     return LLRT_OK;
 }
 
+/* Somebody who only looks at a model may have a part of its files: missing ones, or a later split. */
+static bool may_lack(llrt_status status)
+{
+    return status == LLRT_ERR_NOT_FOUND || status == LLRT_ERR_ARGUMENT;
+}
+
 static llrt_status read_gguf(llrti_model_file *m, uint32_t index, bool vocab_only, llrt_error *err)
 {
     llrti_gguf_info info;
@@ -231,9 +237,16 @@ static llrt_status read_gguf(llrti_model_file *m, uint32_t index, bool vocab_onl
     LLRTI_TRY(llrti_gguf_read(&m->files.data[index].file, index, &m->directory, &m->directory,
                               &info, err));
     m->files.data[index].header_hash = info.hash;
-    if (vocab_only) return LLRT_OK;
-    if (info.split_count > 1) LLRTI_TRY(read_splits(m, &info, err));
-    if (m->directory.tensors.n) return LLRT_OK;
+    if (vocab_only && !m->is_inspecting) return LLRT_OK;
+    if (info.split_count > 1) {
+        llrt_error own = LLRT_ERROR_INIT;
+        const llrt_status status = read_splits(m, &info, &own);
+        if (status < 0 && !(vocab_only && may_lack(status))) {
+            llrti_error_copy(err, &own);
+            return status;
+        }
+    }
+    if (m->directory.tensors.n || vocab_only) return LLRT_OK;
     return llrti_fail_field(
         err, LLRT_ERR_FORMAT, "tensor_count",
         "found no tensors, expected a model: this file has a vocabulary at most");
@@ -298,7 +311,7 @@ static llrt_status read_folder(llrti_model_file *m, bool vocab_only, llrt_error 
     llrt_error own = LLRT_ERROR_INIT;
     m->kind = LLRTI_FILE_SAFETENSORS;
     LLRTI_TRY(read_jsons(m, vocab_only, err));
-    if (vocab_only) return LLRT_OK;
+    if (vocab_only && !m->is_inspecting) return LLRT_OK;
     LLRTI_TRY(join_name(m, "model.safetensors", name, err));
     llrt_status status = open_file(m, name, &index, &own);
     if (status == LLRT_OK) {
@@ -309,6 +322,7 @@ static llrt_status read_folder(llrti_model_file *m, bool vocab_only, llrt_error 
         LLRTI_TRY(join_name(m, "model.safetensors.index.json", name, err));
         status = read_index(m, name, &own);
     }
+    if (status == LLRT_ERR_NOT_FOUND && vocab_only) return LLRT_OK;
     if (status == LLRT_ERR_NOT_FOUND && strcmp(own.file, name) == 0) {
         return llrti_fail(err, LLRT_ERR_NOT_FOUND,
                           "found neither model.safetensors nor model.safetensors.index.json in "
@@ -400,6 +414,7 @@ llrt_status llrti_model_file_open(llrti_mem *mem, const char *path,
     llrti_directory_init(&m->directory, mem);
     const llrt_source *source = options ? options->source : NULL;
     const bool vocab_only = options && options->vocab_only;
+    m->is_inspecting = options && options->is_inspecting;
     if (options && options->logger) m->logger = *options->logger;
     llrt_status status;
     LLRTI_TRY_GOTO(status, llrti_source_copy(&m->source, source, mem, err));

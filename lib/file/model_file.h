@@ -71,6 +71,7 @@ typedef struct llrti_model_file_options {
     const llrt_source *source; /* NULL: the file system */
     const llrt_logger *logger; /* may be NULL */
     bool vocab_only;           /* a GGUF or folder without tensors is fine */
+    bool is_inspecting; /* with vocab_only: the directory of those files that are there is read */
 } llrti_model_file_options;
 
 /**

@@ -38,7 +38,7 @@ def main():
                  ["run", MODEL, PROMPT, "--device", "cuda:9"], ["logits", MODEL], ["logits", MODEL, "--tokens", "99999999", "-o", "/dev/null"],
                  ["tokenize", ROOT / "README.md", "x"], ["run", ROOT / "README.md", "x"], ["perplexity", MODEL, "-f", "no-such-text"]):
         one_clear_line(llrt(*args, status=2))
-    for name in ("run", "chat", "bench", "perplexity", "logits", "tokenize", "inspect", "plan", "devices", "quantize"):
+    for name in ("run", "chat", "bench", "perplexity", "logits", "tokenize", "inspect", "plan", "devices", "quantize", "imatrix", "embed"):
         assert llrt(name, "--help").stdout.startswith(f"usage: llrt {name}")
 
     ids = llrt("tokenize", MODEL, PROMPT, "--ids").stdout.strip()
@@ -79,6 +79,8 @@ def main():
             before = small.read_bytes()
             one_clear_line(llrt("quantize", *args, status=2))
             assert small.read_bytes() == before and len(list(folder.iterdir())) == 2
+    folder = json.loads(llrt("inspect", ROOT / "test/arch/fixtures/gemma", "-o", "json").stdout)
+    assert folder["n_layer"] > 0 and folder["n_vocab"] > 0
     tensors = json.loads(llrt("inspect", MODEL, "--tensors", "-o", "json").stdout)["tensors"]
     assert any(t["name"] == "token_embd.weight" for t in tensors)
     plan = json.loads(llrt("plan", MODEL, "-c", 256, "-o", "json").stdout)

@@ -97,6 +97,15 @@ static void test_folders_need_a_config_and_weights(void **state)
     assert_int_equal(llrti_model_file_open(&mem, "m", &options, &file, &err), LLRT_OK);
     assert_int_equal(llrti_model_file_n_tensor(file), 1);
     llrti_model_file_close(file);
+    /* Who only looks gets the directory of what is there. */
+    options.vocab_only = true;
+    for (int is_inspecting = 0; is_inspecting < 2; is_inspecting++) {
+        options.is_inspecting = is_inspecting;
+        assert_int_equal(llrti_model_file_open(&mem, "m", &options, &file, &err), LLRT_OK);
+        assert_int_equal(llrti_model_file_n_tensor(file), is_inspecting);
+        llrti_model_file_close(file);
+    }
+    options.vocab_only = options.is_inspecting = false;
     files.file[2].name = "m/other";
     assert_int_equal(llrti_model_file_open(&mem, "m", &options, &file, &err), LLRT_ERR_NOT_FOUND);
     assert_int_equal(heap.n_live, 0);
@@ -150,7 +159,8 @@ static llrt_status open_split(split_model *s, const char *path, bool vocab_only,
 {
     const llrt_error fresh = LLRT_ERROR_INIT;
     *err = fresh;
-    const llrti_model_file_options options = {.source = &s->source, .vocab_only = vocab_only};
+    const llrti_model_file_options options = {
+        .source = &s->source, .vocab_only = vocab_only, .is_inspecting = vocab_only};
     return llrti_model_file_open(mem, path, &options, out, err);
 }
 
@@ -177,10 +187,17 @@ static void test_split_files_are_one_model(void **state)
     assert_int_equal(llrti_model_file_read(file, third, 0, text, 5, &err), LLRT_OK);
     assert_memory_equal(text, "third", 5);
     llrti_model_file_close(file);
-    /* a vocabulary needs the first file alone */
-    s.files.n_file = 1;
-    assert_int_equal(open_split(&s, first, true, &file, &mem, &err), LLRT_OK);
+    /* a vocabulary needs the first file alone, and who only looks sees what is there */
+    for (s.files.n_file = 1; s.files.n_file <= 3; s.files.n_file++) {
+        assert_int_equal(open_split(&s, first, true, &file, &mem, &err), LLRT_OK);
+        assert_int_equal(llrti_model_file_n_tensor(file), s.files.n_file);
+        llrti_model_file_close(file);
+    }
+    s.files.n_file = 3;
+    assert_int_equal(open_split(&s, "d/m-00002-of-00003.gguf", true, &file, &mem, &err), LLRT_OK);
+    assert_int_equal(llrti_model_file_n_tensor(file), 1);
     llrti_model_file_close(file);
+    s.files.n_file = 1;
     assert_int_equal(open_split(&s, first, false, &file, &mem, &err), LLRT_ERR_NOT_FOUND);
     assert_string_equal(err.file, "d/m-00002-of-00003.gguf");
     s.files.n_file = 3;
