@@ -94,6 +94,18 @@ void llrti_facts_u32_layer(llrti_facts *facts, const char *key, uint32_t layer, 
     }
 }
 
+void llrti_facts_correct_u32(llrti_facts *facts, const char *key, uint32_t value)
+{
+    llrti_facts_u32(facts, key, value, true);
+    for (size_t i = 0; facts && i < facts->fact.n; i++) {
+        llrti_fact *const fact = &facts->fact.data[i];
+        if (strcmp(fact->key, key) != 0) continue;
+        fact->type = LLRTI_META_U32;
+        fact->u = value;
+        fact->layer.n = 0;
+    }
+}
+
 void llrti_facts_tensor(llrti_facts *facts, const char *name, const float *value, uint32_t n)
 {
     if (!facts) return;

@@ -50,6 +50,8 @@ void llrti_facts_f64(llrti_facts *facts, const char *key, double value, bool is_
 void llrti_facts_bool(llrti_facts *facts, const char *key, bool value);
 void llrti_facts_string(llrti_facts *facts, const char *key, llrti_string value);
 void llrti_facts_u32_layer(llrti_facts *facts, const char *key, uint32_t layer, uint32_t value);
+/** The value stands in place of whatever was noted. */
+void llrti_facts_correct_u32(llrti_facts *facts, const char *key, uint32_t value);
 /** A small F32 tensor; name and values are copied. */
 void llrti_facts_tensor(llrti_facts *facts, const char *name, const float *value, uint32_t n);
 /** Something a GGUF can't say; the first one counts. */

@@ -65,6 +65,17 @@ static uint32_t read_or(llrti_builder *b, const llrti_hparam *key, uint32_t othe
     return llrti_hparams_u32_or(&b->hp, key, otherwise);
 }
 
+/* GGUF files mean the absorbed form by the plain keys, that of the checkpoint by those of their own. */
+static void note_attention(llrti_builder *b, const latent *l)
+{
+    llrti_facts *const facts = b->hp.facts;
+    llrti_facts_correct_u32(facts, LLRTI_HP(N_KV_HEAD)->gguf, 1);
+    llrti_facts_u32(facts, old_key_dim.gguf, l->kv_rank + l->rope, true);
+    llrti_facts_u32(facts, old_v_dim.gguf, l->kv_rank, true);
+    llrti_facts_u32(facts, key_dim.gguf, l->nope + l->rope, true);
+    llrti_facts_u32(facts, v_dim.gguf, l->v, true);
+}
+
 static void read_attention(llrti_builder *b, latent *l)
 {
     llrti_hparams *const hp = &b->hp;
@@ -86,6 +97,7 @@ static void read_attention(llrti_builder *b, latent *l)
         l->v = llrti_hparams_u32_or(hp, &v_dim, 128);
         if (llrti_hparams_bool_or(hp, LLRTI_HP(ATTENTION_BIAS), false))
             l->bias = LLRTI_BIAS_REQUIRED;
+        note_attention(b, l);
     }
     llrt_rope_pairs pairs = LLRT_ROPE_ADJACENT;
     if (!llrti_hparams_bool_or(hp, &is_interleaved, true)) pairs = LLRT_ROPE_HALVES;
@@ -133,6 +145,7 @@ static void read_choice(llrti_builder *b, const version *v, llrti_moe *moe)
     else if (v->is_v3 || !llrti_string_is(how, "greedy"))
         llrti_hparams_fail(hp, LLRT_ERR_UNSUPPORTED, &method, "only %s is supported",
                            v->is_v3 ? "noaux_tc" : "greedy or group_limited_greedy");
+    if (moe->n_expert) llrti_moe_note(b, moe);
     if (!v->is_v3)
         llrti_decoder_refuse_unless(b, &normalize, false,
                                     "normalised weights are not supported for this architecture");

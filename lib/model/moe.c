@@ -97,6 +97,16 @@ void llrti_moe_read(llrti_builder *b, const llrti_decoder *d, const llrti_moe_de
                            (unsigned)moe->how.n_used, (unsigned)moe->n_expert);
 }
 
+void llrti_moe_note(llrti_builder *b, const llrti_moe *moe)
+{
+    const llrt_router router = moe->how.router;
+    const uint32_t function = router == LLRT_ROUTER_SOFTMAX   ? 1
+                              : router == LLRT_ROUTER_SIGMOID ? 2
+                                                              : 3;
+    llrti_facts_u32(b->hp.facts, gating.gguf, function, true);
+    llrti_facts_bool(b->hp.facts, normalize.gguf, moe->how.is_normalized);
+}
+
 void llrti_moe_read_groups(llrti_builder *b, llrti_moe *moe, uint32_t n_group_default,
                            uint32_t n_used_default)
 {

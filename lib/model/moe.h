@@ -54,6 +54,8 @@ typedef struct llrti_moe_defaults {
  */
 void llrti_moe_read(llrti_builder *b, const llrti_decoder *d, const llrti_moe_defaults *defaults,
                     llrti_moe *moe);
+/** Notes for GGUF files what their defaults leave to the family: router and normalising. */
+void llrti_moe_note(llrti_builder *b, const llrti_moe *moe);
 /** Reads groups of experts; call it before emitting. n_group 0 in the file: none. */
 void llrti_moe_read_groups(llrti_builder *b, llrti_moe *moe, uint32_t n_group, uint32_t n_used);
 
