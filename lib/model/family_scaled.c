@@ -86,6 +86,8 @@ void llrti_family_minicpm(llrti_builder *b)
         d.embed_scale = (float)llrti_hparams_f64_or(&b->hp, &embed_scale, 1.0);
         d.residual_scale = (float)(llrti_hparams_f64_or(&b->hp, &depth, 1.0) / root);
         d.logit_scale = (float)(llrti_hparams_u32_or(&b->hp, &base_width, 1) / width);
+        llrti_facts_f64(b->hp.facts, residual_scale.gguf, d.residual_scale, true);
+        llrti_facts_f64(b->hp.facts, logit_divisor.gguf, 1.0 / d.logit_scale, true);
     }
     llrti_decoder_emit(b, &d);
 }
