@@ -51,15 +51,34 @@ static void read(llrti_builder *b, llrti_decoder *d)
         d->qkv = LLRTI_QKV_JOINED;
 }
 
+/*
+ * The positions from row *first on. When facts are noted it is those alone, and *first 0: that is
+ * the tensor of a GGUF.
+ */
+static uint32_t bind_positions(llrti_builder *b, const llrti_decoder *d, uint32_t *first)
+{
+    static const llrti_name position = {"position_embd", "embeddings.position_embeddings"};
+    const uint32_t n = b->hp.is_gguf ? 0 : llrti_hparams_u32(&b->hp, LLRTI_HP(N_CTX));
+    if (!b->hp.facts || n <= *first) return llrti_build_matrix(b, &position, d->d_model, n, 0);
+    const llrti_part part = {.n = 1,
+                             .d_in = d->d_model,
+                             .d_out = n - *first,
+                             .begin = *first,
+                             .step = 1,
+                             .n_row = n,
+                             .n_col = d->d_model};
+    llrti_facts_correct_u32(b->hp.facts, LLRTI_HP(N_CTX)->gguf, part.d_out);
+    *first = 0;
+    return llrti_build_part(b, &position, &part, LLRTI_WEIGHT_AS_MATRIX);
+}
+
 /* Tokens, positions from `first` on, types, and their norm. */
 static uint32_t embed(llrti_builder *b, const llrti_decoder *d, uint32_t first)
 {
-    static const llrti_name position = {"position_embd", "embeddings.position_embeddings"};
     static const llrti_name token_type = {"token_types", "embeddings.token_type_embeddings"};
     llrti_model *const m = b->model;
-    const uint32_t n_position = b->hp.is_gguf ? 0 : llrti_hparams_u32(&b->hp, LLRTI_HP(N_CTX));
     uint32_t x = llrti_decoder_embed(b, d);
-    const uint32_t table = llrti_build_matrix(b, &position, d->d_model, n_position, 0);
+    const uint32_t table = bind_positions(b, d, &first);
     const uint32_t n_row = llrti_build_rows_of(b, table);
     if (n_row <= first) {
         llrti_build_fail(b, LLRT_ERR_FORMAT, "pad_token_id",
