@@ -28,22 +28,28 @@ static float read_cap(llrti_builder *b, const llrti_hparam *key, double otherwis
 
 /*
  * The square root of the width, in the element type of a safetensors file's embedding, as the
- * training code has it. What a GGUF was before it was quantised nobody knows; there it is exact.
+ * training code has it. A GGUF in which that is something else says so if llrt wrote it; of others
+ * nobody knows what they were before they were quantised, and there it is exact.
  */
-static float embedding_factor(const llrti_builder *b, const llrti_decoder *d)
+static float embedding_factor(llrti_builder *b, const llrti_decoder *d)
 {
-    const float factor = sqrtf((float)d->d_model);
-    if (b->hp.is_gguf) return factor;
+    static const llrti_hparam scale = {"embedding_scale", NULL, 1e-9, 1e9};
     static const char *const names[] = {"model.embed_tokens.weight", "embed_tokens.weight",
                                         "language_model.model.embed_tokens.weight",
                                         "model.language_model.embed_tokens.weight"};
+    const float exact = sqrtf((float)d->d_model);
+    float factor = exact;
+    if (b->hp.is_gguf) return (float)llrti_hparams_f64_or(&b->hp, &scale, exact);
     for (size_t i = 0; i < LLRTI_COUNT(names); i++) {
         const llrti_tensor *const tensor = llrti_model_file_find_tensor(b->hp.file, names[i]);
-        if (tensor && tensor->type == LLRT_TYPE_BF16)
-            return llrti_bf16_to_float(llrti_float_to_bf16(factor));
-        if (tensor && tensor->type == LLRT_TYPE_F16)
-            return llrti_f16_to_float(llrti_float_to_f16(factor));
+        if (!tensor) continue;
+        if (tensor->type == LLRT_TYPE_BF16)
+            factor = llrti_bf16_to_float(llrti_float_to_bf16(exact));
+        else if (tensor->type == LLRT_TYPE_F16)
+            factor = llrti_f16_to_float(llrti_float_to_f16(exact));
+        break;
     }
+    if (factor != exact) llrti_facts_f64(b->hp.facts, scale.gguf, factor, true);
     return factor;
 }
 
