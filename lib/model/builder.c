@@ -212,6 +212,29 @@ void llrti_build_arranged(llrti_builder *b, uint32_t weight, uint32_t n_permuted
     b->weight.data[weight].is_rearranged = is_rearranged;
 }
 
+void llrti_build_gguf_form(llrti_builder *b, uint32_t weight, const llrti_gguf_form *form)
+{
+    if (b->hp.status < 0 || !b->hp.facts || weight >= b->weight.n) return;
+    llrti_gguf_form *const copy = llrti_arena_alloc(b->arena, sizeof *copy, sizeof(void *));
+    if (!copy) {
+        fail_nomem(b, "form of a weight", sizeof *copy);
+        return;
+    }
+    *copy = *form;
+    b->weight.data[weight].form = copy;
+}
+
+uint32_t *llrti_build_order(llrti_builder *b, uint32_t n)
+{
+    if (b->hp.status < 0 || !b->hp.facts) return NULL;
+    size_t n_byte = 0;
+    uint32_t *const order = llrti_mul_size(n, sizeof *order, &n_byte)
+                                ? llrti_arena_alloc(b->arena, n_byte, sizeof *order)
+                                : NULL;
+    if (!order) fail_nomem(b, "order of rows", n_byte);
+    return order;
+}
+
 /* Adds the weight, or finds it when it has been added before. */
 static uint32_t bind(llrti_builder *b, const llrti_model_weight *weight, const llrti_name *name,
                      const char *suffix)

@@ -140,6 +140,13 @@ uint32_t llrti_build_mxfp4(llrti_builder *b, const llrti_name *blocks, const llr
  */
 void llrti_build_arranged(llrti_builder *b, uint32_t weight, uint32_t n_permuted_head,
                           bool is_rearranged);
+/**
+ * States how a GGUF holds a weight of a folder bound before. Copied, its lists are not:
+ * llrti_build_order makes them. Without facts to note (b->hp.facts) both do nothing.
+ */
+void llrti_build_gguf_form(llrti_builder *b, uint32_t weight, const llrti_gguf_form *form);
+/** A list of n places to be filled in, in the arena; NULL when none is needed, or after a failure. */
+uint32_t *llrti_build_order(llrti_builder *b, uint32_t n);
 /** Rows of a matrix bound before (dim[1]); 1 after a failure. */
 uint32_t llrti_build_rows_of(const llrti_builder *b, uint32_t weight);
 

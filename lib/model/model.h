@@ -28,6 +28,15 @@ typedef enum llrti_pooling {
     LLRTI_POOLING_MAX /* of each component */
 } llrti_pooling;
 
+/** How a GGUF holds a weight of a folder, where that is not as it is read from the folder. */
+typedef struct llrti_gguf_form {
+    /* Row i there (element i of a vector) is row row[i] of the weight; NULL: row i. */
+    const uint32_t *row;
+    const uint32_t *column; /* (dim[0]) the same for the elements of every row */
+    uint32_t row_elements;  /* a vector is in rows of so many; 0: in one */
+    bool is_negated_exp;    /* x is there as -exp(x) */
+} llrti_gguf_form;
+
 /**
  * A weight of the model: what the backend is told, and where its bytes are.
  *
@@ -55,7 +64,8 @@ typedef struct llrti_model_weight {
      * is row i + j * n / 2 of its n rows in a safetensors file.
      */
     uint32_t n_permuted_head;
-    bool is_rearranged; /* the two kinds of file differ in more than that */
+    bool is_rearranged;          /* the two kinds of file differ in more than that */
+    const llrti_gguf_form *form; /* known only when facts are noted; NULL: there is nothing to do */
     uint32_t n_part;
     bool is_transposed; /* as the matrices of GPT-2 checkpoints are */
     uint64_t slice_rows, slice_step, row_begin, row_step, col_begin, col_step;

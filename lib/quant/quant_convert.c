@@ -8,8 +8,8 @@
  *   rope over halves, and over neighbours in the GGUF    the rows of each head are interleaved
  *   an offset on a norm's weights, none in the GGUF      it is added to the weights
  *
- * Where a weight is (turned round, in one tensor for each expert) the family says itself. Anything
- * else is refused.
+ * Where a weight is (turned round, in one tensor for each expert) the family says itself, and what
+ * else is done to it (llrti_gguf_form). Anything else is refused.
  */
 #include "quant_convert.h"
 
@@ -131,14 +131,19 @@ static llrt_status add_weight(job *j, uint32_t index)
         if (strcmp(plan->tensor.data[i].name, w->gguf_name) != 0) continue;
         const llrti_model_weight *const other = plan->item.data[i].weight;
         j->item_of[index] = i;
-        if (other->tensor == w->tensor && !w->part && !w->scales && !w->is_transposed)
+        if (other->tensor == w->tensor && !w->form && !w->part && !w->scales && !w->is_transposed)
             return LLRT_OK;
         return refuse(j, "tensors '%s' and '%s' are one in a GGUF", w->desc.name, other->desc.name);
     }
     llrti_tensor tensor = {.name = w->gguf_name, .type = w->desc.type, .n_dim = w->desc.n_dim};
     memcpy(tensor.dim, w->desc.dim, sizeof tensor.dim);
     const llrti_model_weight *source = w;
-    if (is_shared(j, index) && !w->part && !w->scales && !w->is_transposed) {
+    if (w->form && w->form->row_elements) {
+        tensor.n_dim = 2;
+        tensor.dim[0] = w->form->row_elements;
+        tensor.dim[1] = w->desc.dim[0] / w->form->row_elements;
+    }
+    if (is_shared(j, index) && !w->form && !w->part && !w->scales && !w->is_transposed) {
         source = llrti_quant_plan_whole(plan, w->tensor);
         if (!source) return llrti_fail_nomem(j->err, "a tensor", sizeof *source);
         tensor.n_dim = w->tensor->n_dim;
@@ -278,6 +283,20 @@ static bool is_same_attention(const job *j, const llrt_op *a, const llrt_op *b)
     return true;
 }
 
+/* Differences are those that the forms of weights answer. */
+static bool is_same_scan(const job *j, const llrt_op *a, const llrt_op *b)
+{
+    const llrti_gguf_form *const form = j->from->weight[a->weight[0]].form;
+    const llrt_value *const value = j->from->program->value;
+    const bool has_exp = a->u.scan.is_log_a && !b->u.scan.is_log_a;
+    const bool is_tiled = !a->u.scan.is_tiled && b->u.scan.is_tiled &&
+                          value[a->in[0]].n_head != value[a->in[2]].n_head;
+    return has_exp == (form && form->is_negated_exp) && is_tiled == (form && form->row) &&
+           (has_exp || a->u.scan.is_log_a == b->u.scan.is_log_a) &&
+           a->u.scan.is_tiled <= b->u.scan.is_tiled && a->u.scan.state == b->u.scan.state &&
+           a->u.scan.dt_min == b->u.scan.dt_min && a->u.scan.dt_max == b->u.scan.dt_max;
+}
+
 /* Options but for the differences that are dealt with. */
 static bool is_same_option(const job *j, const llrt_op *a, const llrt_op *b)
 {
@@ -289,6 +308,9 @@ static bool is_same_option(const job *j, const llrt_op *a, const llrt_op *b)
     case LLRT_OP_RMS_NORM:
     case LLRT_OP_LAYER_NORM:
         return is_close(a->u.norm.eps, b->u.norm.eps);
+    case LLRT_OP_GATED_DELTA:
+    case LLRT_OP_SSM_SCAN:
+        return is_same_scan(j, a, b);
     case LLRT_OP_EMBED:
     case LLRT_OP_SCALE:
     case LLRT_OP_SOFT_CAP:
@@ -355,7 +377,7 @@ static llrt_status interleave_weight(job *j, uint32_t weight, uint32_t head_dim,
 {
     if (weight == LLRT_NONE) return LLRT_OK;
     llrti_quant_item *const item = &j->plan->item.data[j->item_of[weight]];
-    if (is_whole_of(j, weight) ||
+    if (is_whole_of(j, weight) || j->from->weight[weight].form ||
         (item->n_rot && (item->n_rot != n_rot || item->head_dim != head_dim)))
         return refuse(j, "tensor '%s' is rotated in two ways", j->from->weight[weight].desc.name);
     item->n_rot = n_rot;

@@ -48,6 +48,25 @@ typedef struct job {
 
 /* ---- rows of the source ---- */
 
+static const llrti_gguf_form *form_of(const llrti_quant_item *item)
+{
+    return item->weight ? item->weight->form : NULL;
+}
+
+/* The rows are reordered as the form says; a vector is one row. */
+static const uint32_t *row_order(const llrti_quant_item *item)
+{
+    const llrti_gguf_form *const form = form_of(item);
+    return form && item->weight->desc.n_dim > 1 ? form->row : NULL;
+}
+
+/* The same for the elements of each row. */
+static const uint32_t *element_order(const llrti_quant_item *item)
+{
+    const llrti_gguf_form *const form = form_of(item);
+    return !form ? NULL : item->weight->desc.n_dim > 1 ? form->column : form->row;
+}
+
 /* What becomes place `at` when heads are reordered. */
 static uint64_t place_before(const llrti_quant_item *item, uint64_t at)
 {
@@ -59,6 +78,8 @@ static uint64_t place_before(const llrti_quant_item *item, uint64_t at)
 /* The row of the source that becomes row `row`. */
 static uint64_t source_row(const job *j, uint64_t row)
 {
+    const uint32_t *const order = row_order(j->item);
+    if (order) return order[row];
     return j->item->n_rot && j->n_row > 1 ? place_before(j->item, row) : row;
 }
 
@@ -77,7 +98,7 @@ static llrt_status read_rows(const job *j, uint64_t row, size_t n, uint8_t *raw,
         memcpy(out, j->item->value + row * k, n * k * sizeof *out);
         return LLRT_OK;
     }
-    const bool is_in_order = !j->item->n_rot || j->n_row == 1;
+    const bool is_in_order = !row_order(j->item) && (!j->item->n_rot || j->n_row == 1);
     const size_t at_once = is_in_order ? n : 1;
     const llrti_blocks_widen widen = llrti_blocks_find(weight->desc.type);
     for (size_t i = 0; i < n; i += at_once) {
@@ -118,6 +139,9 @@ static llrt_status convert_row(const job *j, uint64_t row, float *x, uint8_t *ou
         const uint64_t n_matrix = item->n_importance / k;
         importance = item->importance + row / (j->n_row / n_matrix) * k;
     }
+    const llrti_gguf_form *const form = form_of(item);
+    if (form && form->is_negated_exp)
+        for (size_t i = 0; i < k; i++) x[i] = (float)-exp((double)x[i]);
     if (item->offset != 0.0f)
         for (size_t i = 0; i < k; i++) x[i] += item->offset;
     for (size_t i = 0; i < k; i++)
@@ -140,6 +164,12 @@ static llrt_status convert_rows(const job *j, uint64_t row, size_t n, uint32_t w
         memcpy(raw, value, k * sizeof *value);
         for (size_t i = 0; i < k; i++)
             memcpy(&value[i], raw + place_before(j->item, i) * sizeof *value, sizeof *value);
+    }
+    const uint32_t *const order = element_order(j->item);
+    for (size_t i = 0; order && i < n; i++) {
+        memcpy(raw, value + i * k, k * sizeof *value);
+        for (size_t c = 0; c < k; c++)
+            memcpy(&value[i * k + c], raw + order[c] * sizeof *value, sizeof *value);
     }
     for (size_t i = 0; i < n; i++) {
         uint8_t *const out = j->batch + (size_t)(row + i - j->first) * j->row_bytes;
@@ -190,7 +220,7 @@ static llrt_status copy_tensor(job *j)
 static bool is_copied(const job *j)
 {
     const llrti_quant_item *const item = j->item;
-    return item->weight && llrti_weight_is_direct(item->weight) && !item->n_rot &&
+    return item->weight && llrti_weight_is_direct(item->weight) && !form_of(item) && !item->n_rot &&
            item->offset == 0.0f && item->weight->desc.type == j->tensor->type;
 }
 
@@ -310,6 +340,13 @@ static llrt_status reserve(job *j)
 static llrt_status run_tensor(job *j, const llrti_quant_item *item, const llrti_tensor *tensor,
                               progress *p)
 {
+    llrti_tensor flat = *tensor;
+    const llrti_gguf_form *const form = form_of(item);
+    if (form && form->row_elements) { /* the rows of a vector: their bytes are those of one */
+        flat.dim[0] = n_row_of(tensor) * tensor->dim[0];
+        flat.dim[1] = flat.dim[2] = flat.dim[3] = 1;
+        tensor = &flat;
+    }
     j->item = item;
     j->tensor = tensor;
     j->n_row = n_row_of(tensor);
