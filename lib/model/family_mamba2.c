@@ -59,6 +59,11 @@ static void read_inner(llrti_builder *b, mamba *m)
         m->n_group = llrti_hparams_u32_or(hp, &n_group, 8);
         m->d_state = llrti_hparams_u32_or(hp, &d_state, 128);
         m->n_tap = llrti_hparams_u32_or(hp, &n_tap, 4);
+        llrti_facts_u32(hp->facts, inner_size.gguf, m->d_inner, true);
+        if (m->n_group > 1)
+            llrti_facts_problem(hp->facts, "a norm of several groups of heads together");
+        /* Nothing limits the context, but a GGUF has to say one: this is what others write. */
+        llrti_facts_u32(hp->facts, LLRTI_HP(N_CTX)->gguf, 1 << 20, false);
     }
     if (!llrti_build_ok(b)) return;
     if ((uint64_t)m->n_head * m->head_dim != m->d_inner)
@@ -148,11 +153,14 @@ static uint32_t mix(llrti_builder *b, const mamba *m, uint32_t x)
         .is_log_a = !b->hp.is_gguf,
         .dt_min = m->dt_min,
         .dt_max = m->dt_max};
+    llrti_build_gguf_form(b, scan.a, &(llrti_gguf_form){.row_elements = 1, .is_negated_exp = true});
+    llrti_build_gguf_form(b, scan.d, &(llrti_gguf_form){.row_elements = 1});
     const uint32_t gated = llrti_build_glu(b, z, llrti_build_ssm_scan(b, &scan), LLRT_ACT_SILU);
     const uint32_t n_part = b->hp.is_gguf ? m->n_group : 1;
     const uint32_t parts = llrti_build_slice(b, gated, 0, n_part, m->d_inner / n_part);
     const uint32_t weight =
         llrti_build_vector(b, &name_inner_norm, ".weight", m->d_inner, LLRTI_WEIGHT_FLAT);
+    llrti_build_gguf_form(b, weight, &(llrti_gguf_form){.row_elements = m->d_inner / m->n_group});
     return project(b, m, llrti_build_rms_norm(b, parts, weight, m->d.norm_eps, 0), &name_out,
                    m->d.d_model);
 }
