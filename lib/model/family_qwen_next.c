@@ -74,6 +74,8 @@ static void read_delta(llrti_builder *b, hybrid *h)
         h->n_v = llrti_hparams_u32_or(hp, &n_value_head, 32);
         h->dk = llrti_hparams_u32_or(hp, &key_dim, 128);
         h->dv = llrti_hparams_u32_or(hp, &value_dim, 128);
+        if ((uint64_t)h->n_v * h->dv <= inner_size.max)
+            llrti_facts_u32(hp->facts, inner_size.gguf, h->n_v * h->dv, true);
     }
     if (llrti_build_ok(b) && h->n_v % h->n_k)
         llrti_hparams_fail(hp, LLRT_ERR_FORMAT, &n_value_head,
@@ -134,13 +136,44 @@ static uint32_t project(llrti_builder *b, uint32_t x, const llrti_name *name, ui
     return llrti_build_linear(b, x, weight, LLRT_NONE, n_head, width);
 }
 
-/* The same for what is laid out by value head, which GGUF files of Qwen 3.5 reorder. */
-static uint32_t project_values(llrti_builder *b, const hybrid *h, uint32_t x,
-                               const llrti_name *name, uint32_t width)
+/*
+ * The order in which GGUF files of Qwen 3.5 have what is laid out by value head, `width` elements
+ * each, after `begin` others: the first of every key head, then the second of every one, ... NULL:
+ * as it is.
+ */
+static const uint32_t *tile(llrti_builder *b, const hybrid *h, uint32_t begin, uint32_t width)
 {
-    const uint32_t weight = llrti_build_matrix(b, name, llrti_build_width(b, x), width, 0);
+    const uint32_t each = h->n_v / h->n_k;
+    if (h->is_joined || each == 1) return NULL;
+    uint32_t *const order = llrti_build_order(b, begin + h->n_v * width);
+    if (!order) return NULL;
+    for (uint32_t i = 0; i < begin; i++) order[i] = i;
+    for (uint32_t head = 0; head < h->n_v; head++)
+        for (uint32_t i = 0; i < width; i++)
+            order[begin + head * width + i] =
+                begin + (head % h->n_k * each + head / h->n_k) * width + i;
+    return order;
+}
+
+/* The same for what is laid out by value head, after `begin` other rows. */
+static uint32_t project_values(llrti_builder *b, const hybrid *h, uint32_t x,
+                               const llrti_name *name, uint32_t begin, uint32_t width)
+{
+    const uint32_t n = begin + h->n_v * width;
+    const uint32_t weight = llrti_build_matrix(b, name, llrti_build_width(b, x), n, 0);
     if (!h->is_joined && h->n_v != h->n_k) llrti_build_arranged(b, weight, 0, true);
-    return llrti_build_linear(b, x, weight, LLRT_NONE, 1, width);
+    llrti_build_gguf_form(b, weight, &(llrti_gguf_form){.row = tile(b, h, begin, width)});
+    return llrti_build_linear(b, x, weight, LLRT_NONE, 1, n);
+}
+
+/* The other way, where columns are laid out so. */
+static uint32_t project_back(llrti_builder *b, const hybrid *h, uint32_t x)
+{
+    const uint32_t n = h->d.d_model;
+    const uint32_t weight = llrti_build_matrix(b, &name_out, llrti_build_width(b, x), n, 0);
+    if (!h->is_joined && h->n_v != h->n_k) llrti_build_arranged(b, weight, 0, true);
+    llrti_build_gguf_form(b, weight, &(llrti_gguf_form){.column = tile(b, h, 0, h->dv)});
+    return llrti_build_linear(b, x, weight, LLRT_NONE, 1, n);
 }
 
 /* Rows [begin, begin + d_out) of each of n groups of n_row rows. */
@@ -197,8 +230,8 @@ static void project_delta(llrti_builder *b, const hybrid *h, uint32_t x, uint32_
         *qkv = llrti_build_concat(b, y, 3);
         *z = y[3];
     } else {
-        *qkv = project_values(b, h, x, &name_qkv, 2 * h->n_k * h->dk + h->n_v * h->dv);
-        *z = project_values(b, h, x, &name_z, h->n_v * h->dv);
+        *qkv = project_values(b, h, x, &name_qkv, 2 * h->n_k * h->dk, h->dv);
+        *z = project_values(b, h, x, &name_z, 0, h->dv);
     }
     if (h->is_joined) {
         llrti_part part = {.n = h->n_k, .d_out = each, .n_row = 2 * each};
@@ -206,8 +239,8 @@ static void project_delta(llrti_builder *b, const hybrid *h, uint32_t x, uint32_
         part.begin = each;
         ab[0] = project_part(b, x, &name_ba, &part);
     } else {
-        ab[0] = project_values(b, h, x, &name_a, h->n_v);
-        ab[1] = project_values(b, h, x, &name_b, h->n_v);
+        ab[0] = project_values(b, h, x, &name_a, 0, 1);
+        ab[1] = project_values(b, h, x, &name_b, 0, 1);
     }
 }
 
@@ -225,6 +258,7 @@ static uint32_t run_delta(llrti_builder *b, const hybrid *h, uint32_t x)
     project_delta(b, h, x, &qkv, &z, ab);
     const uint32_t taps =
         llrti_build_matrix(b, &name_conv, h->n_tap, n_channel, LLRTI_WEIGHT_SQUEEZED);
+    llrti_build_gguf_form(b, taps, &(llrti_gguf_form){.row = tile(b, h, 2 * n_key, h->dv)});
     qkv = llrti_build_activate(b, llrti_build_short_conv(b, qkv, taps, LLRT_NONE), LLRT_ACT_SILU);
     const uint32_t q = llrti_build_slice(b, qkv, 0, h->n_k, h->dk);
     const uint32_t k = llrti_build_slice(b, qkv, n_key, h->n_k, h->dk);
@@ -236,11 +270,13 @@ static uint32_t run_delta(llrti_builder *b, const hybrid *h, uint32_t x)
         .dt_bias = llrti_build_vector(b, &name_dt, "", h->n_v, LLRTI_WEIGHT_PLAIN),
         .is_log_a = !b->hp.is_gguf,
         .is_tiled = h->is_tiled};
+    const uint32_t *const order = tile(b, h, 0, 1);
+    llrti_build_gguf_form(b, scan.a, &(llrti_gguf_form){.row = order, .is_negated_exp = true});
+    llrti_build_gguf_form(b, scan.dt_bias, &(llrti_gguf_form){.row = order});
     const uint32_t y = llrti_build_gated_delta(b, &scan);
     const uint32_t weight = llrti_build_vector(b, &name_norm, ".weight", h->dv, 0);
     const uint32_t normed = llrti_build_rms_norm(b, y, weight, h->d.norm_eps, 0);
-    return project_values(b, h, llrti_build_glu(b, z, normed, LLRT_ACT_SILU), &name_out,
-                          h->d.d_model);
+    return project_back(b, h, llrti_build_glu(b, z, normed, LLRT_ACT_SILU));
 }
 
 /* The text part of a model of several kinds of input has a section of config.json to itself. */
