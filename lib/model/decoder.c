@@ -37,7 +37,8 @@ static const llrti_name common_name[LLRTI_DECODER_COUNT] = {
 
 static const llrti_hparam layer_types = {NULL, "layer_types", 0, 0};
 
-llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise)
+llrt_activation llrti_decoder_activation_of(llrti_builder *b, const llrti_hparam *key,
+                                            const char *otherwise)
 {
     static const struct {
         const char *name;
@@ -57,15 +58,20 @@ llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise
         {"sigmoid", LLRT_ACT_SIGMOID},
         {"tanh", LLRT_ACT_TANH},
     };
-    const llrti_string name = llrti_hparams_string_or(&b->hp, LLRTI_HP(ACT), otherwise);
+    const llrti_string name = llrti_hparams_string_or(&b->hp, key, otherwise);
     for (size_t i = 0; i < LLRTI_COUNT(known); i++)
         if (llrti_string_is(name, known[i].name)) return known[i].act;
     char quoted[LLRTI_TEXT_QUOTE_SIZE];
     llrti_hparams_fail(
-        &b->hp, LLRT_ERR_UNSUPPORTED, LLRTI_HP(ACT),
+        &b->hp, LLRT_ERR_UNSUPPORTED, key,
         "activation %s is not known, expected silu, gelu, gelu_new, relu or another of %zu",
         llrti_text_quote(quoted, sizeof quoted, name.data, name.n), LLRTI_COUNT(known));
     return LLRT_ACT_SILU;
+}
+
+llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise)
+{
+    return llrti_decoder_activation_of(b, LLRTI_HP(ACT), otherwise);
 }
 
 void llrti_decoder_refuse_unless(llrti_builder *b, const llrti_hparam *key, bool expected,
@@ -288,11 +294,26 @@ void llrti_decoder_read_late_windows(llrti_builder *b, llrti_decoder *d)
     llrti_decoder_read_layer_types(b, d);
 }
 
+bool llrti_decoder_read_flags(llrti_builder *b, llrti_decoder *d, const llrti_hparam *key,
+                              uint32_t window)
+{
+    const uint32_t n = b->hp.is_gguf ? llrti_hparams_n_element(&b->hp, key) : 0;
+    if (n == 0 || !llrti_build_ok(b)) return false;
+    if (n != d->n_layer)
+        llrti_hparams_fail(&b->hp, LLRT_ERR_FORMAT, key,
+                           "found %u elements, expected one for each of %u layers", (unsigned)n,
+                           (unsigned)d->n_layer);
+    for (uint32_t i = 0; i < n && llrti_build_ok(b); i++)
+        d->window[i] = llrti_hparams_bool_at(&b->hp, key, i) ? window : 0;
+    return true;
+}
+
 void llrti_decoder_read_pattern(llrti_builder *b, llrti_decoder *d, uint32_t window,
                                 uint32_t otherwise)
 {
     static const llrti_hparam pattern = {"attention.sliding_window_pattern",
                                          "sliding_window_pattern|_sliding_window_pattern", 1, 4096};
+    if (llrti_decoder_read_flags(b, d, &pattern, window)) return;
     const uint32_t every = llrti_hparams_u32_or(&b->hp, &pattern, otherwise);
     if (!llrti_build_ok(b)) return;
     for (uint32_t i = 0; i < d->n_layer; i++) d->window[i] = (i + 1) % every ? window : 0;

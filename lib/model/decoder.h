@@ -160,6 +160,13 @@ void llrti_decoder_read_late_windows(llrti_builder *b, llrti_decoder *d);
 void llrti_decoder_read_pattern(llrti_builder *b, llrti_decoder *d, uint32_t window,
                                 uint32_t otherwise);
 
+/**
+ * The same from a GGUF that has a list at `key` with a flag for each layer, set where it has the
+ * window. False when it has none: nothing is done.
+ */
+bool llrti_decoder_read_flags(llrti_builder *b, llrti_decoder *d, const llrti_hparam *key,
+                              uint32_t window);
+
 /** The tensors' common names and a Llama's arrangement, for families that read the sizes. */
 void llrti_decoder_init(llrti_decoder *d);
 
@@ -192,6 +199,9 @@ float *llrti_decoder_alibi(llrti_builder *b, uint32_t n_head);
 
 /** The activation config.json names; a failure when it is unknown. */
 llrt_activation llrti_decoder_activation(llrti_builder *b, const char *otherwise);
+/** The one that `key` names. */
+llrt_activation llrti_decoder_activation_of(llrti_builder *b, const llrti_hparam *key,
+                                            const char *otherwise);
 
 /**
  * Refuses options that change the arithmetic and are not built, such as a quantisation of the

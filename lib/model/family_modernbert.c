@@ -36,6 +36,7 @@ static void read(llrti_builder *b, llrti_decoder *d)
                                                     .is_layer_norm = true,
                                                     .norm_eps = 1e-5,
                                                     .act = "gelu"};
+    static const llrti_hparam gguf_act = {"hidden_activation", NULL, 0, 0};
     llrti_hparams *const hp = &b->hp;
     b->hf_prefix = "model.";
     hp->rope_section = "full_attention";
@@ -46,7 +47,12 @@ static void read(llrti_builder *b, llrti_decoder *d)
     d->qkv = LLRTI_QKV_JOINED;
     d->is_gate_up_joined = true;
     d->norm_bias = LLRTI_BIAS_PRESENT;
-    if (hp->is_gguf) return;
+    if (hp->is_gguf) {
+        d->act = llrti_decoder_activation_of(b, &gguf_act, defaults.act);
+        return;
+    }
+    llrti_facts_string(hp->facts, gguf_act.gguf,
+                       llrti_hparams_string_or(hp, LLRTI_HP(ACT), defaults.act));
     d->norm_bias =
         llrti_hparams_bool_or(hp, &norm_bias, false) ? LLRTI_BIAS_REQUIRED : LLRTI_BIAS_NONE;
     if (llrti_hparams_bool_or(hp, LLRTI_HP(ATTENTION_BIAS), false))
@@ -58,7 +64,8 @@ static void read_windows(llrti_builder *b, llrti_decoder *d)
 {
     llrti_hparams *const hp = &b->hp;
     const uint32_t window = llrti_hparams_u32_or(hp, &local_window, 128);
-    const uint32_t every = llrti_hparams_u32_or(hp, &global_every, 3);
+    const bool has_list = llrti_decoder_read_flags(b, d, &global_every, window);
+    const uint32_t every = has_list ? 1 : llrti_hparams_u32_or(hp, &global_every, 3);
     /* null stands for the base of the other layers */
     const double otherwise = llrti_hparams_is_null(hp, &local_base)
                                  ? llrti_hparams_f64_or(hp, LLRTI_HP(ROPE_BASE), 160000.0)
@@ -66,9 +73,8 @@ static void read_windows(llrti_builder *b, llrti_decoder *d)
     const double base = llrti_hparams_f64_or(hp, &local_base, otherwise);
     llrti_rope_make(hp, b->arena, d->head_dim, base, LLRT_ROPE_HALVES, &d->local_rope);
     for (uint32_t i = 0; llrti_build_ok(b) && i < d->n_layer; i++) {
-        if (i % every == 0) continue;
-        d->window[i] = window;
-        d->layer_rope[i] = LLRTI_LAYER_ROPE_LOCAL;
+        if (!has_list && i % every != 0) d->window[i] = window;
+        if (d->window[i]) d->layer_rope[i] = LLRTI_LAYER_ROPE_LOCAL;
     }
 }
 

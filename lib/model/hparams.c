@@ -497,6 +497,19 @@ double llrti_hparams_f64_at(llrti_hparams *hp, const llrti_hparam *key, uint32_t
     return check_number(hp, key, &v, false) ? v.f : 1;
 }
 
+bool llrti_hparams_bool_at(llrti_hparams *hp, const llrti_hparam *key, uint32_t index)
+{
+    if (hp->status < 0) return false;
+    const value array = find_value(hp, key), v = element_of(&array, index);
+    if (v.kind == BOOL) return v.b;
+    if (v.kind == INT && (v.i == 0 || v.i == 1)) return v.i == 1;
+    char found[320];
+    describe(&v, found, sizeof found);
+    llrti_hparams_fail(hp, LLRT_ERR_FORMAT, key, "element %u is %s, expected a boolean",
+                       (unsigned)index, found);
+    return false;
+}
+
 llrti_string llrti_hparams_string_at(llrti_hparams *hp, const llrti_hparam *key, uint32_t index)
 {
     const llrti_string none = {"", 0};

@@ -97,9 +97,10 @@ uint32_t llrti_hparams_u32_layer(llrti_hparams *hp, const llrti_hparam *key, uin
 /** Number of elements when the parameter is an array, else 0. */
 uint32_t llrti_hparams_n_element(llrti_hparams *hp, const llrti_hparam *key);
 /**
- * Element of an array of numbers, or of strings. Outside the array or of another type: a failure.
+ * Element of an array of numbers, of booleans (0 and 1 are such), or of strings. Outside the array or of another type: a failure.
  */
 double llrti_hparams_f64_at(llrti_hparams *hp, const llrti_hparam *key, uint32_t index);
+bool llrti_hparams_bool_at(llrti_hparams *hp, const llrti_hparam *key, uint32_t index);
 llrti_string llrti_hparams_string_at(llrti_hparams *hp, const llrti_hparam *key, uint32_t index);
 
 /** True when the strings are the same bytes. */

@@ -20,8 +20,8 @@
 
 /*
  * A file: options "key=value key=value", where a later one replaces an earlier one and no value
- * takes it away; values are JSON, or for a GGUF u, f, b or s and the value, or a and a list of
- * whole numbers. Tensors are "name:8x11", row length first; '#' stands for both layers, '@' for
+ * takes it away; values are JSON, or for a GGUF u, f, b or s and the value, or a (l) and a list of
+ * whole numbers (of booleans, 0 or 1). Tensors are "name:8x11", row length first; '#' stands for both layers, '@' for
  * four experts, ".weight" is added to names that don't end in ".bias" or '!', which is dropped. A
  * '?' in front says that the file may lack it, a 'u' behind that its elements are bytes.
  */
@@ -113,13 +113,14 @@ static inline void put_json(opened *o, const char *arch, const char *options)
         if (*c == '\'') *c = '"';
 }
 
-static inline void put_list(gguf_writer *w, const char *key, const char *value)
+static inline void put_list(gguf_writer *w, const char *key, const char *value, bool is_bool)
 {
     uint32_t n = 1;
     for (const char *p = value; *p; p++) n += *p == ',';
-    gw_array(w, key, 4, n);
+    gw_array(w, key, is_bool ? 7 : 4, n);
     char *end = (char *)(uintptr_t)value;
-    for (const char *p = value; n--; p = end + 1) gw_put_number(&w->metas, strtoul(p, &end, 10), 4);
+    for (const char *p = value; n--; p = end + 1)
+        gw_put_number(&w->metas, strtoul(p, &end, 10), is_bool ? 1 : 4);
 }
 
 static inline void put_metas(gguf_writer *w, const char *arch, const char *options)
@@ -137,7 +138,7 @@ static inline void put_metas(gguf_writer *w, const char *arch, const char *optio
         if (kind == 'f') gw_f32(w, key, strtof(value, NULL));
         if (kind == 'b') gw_bool(w, key, value[0] == '1');
         if (kind == 's') gw_string(w, key, value);
-        if (kind == 'a') put_list(w, key, value);
+        if (kind == 'a' || kind == 'l') put_list(w, key, value, kind == 'l');
     }
 }
 

@@ -389,6 +389,15 @@ static void test_options_are_refused_by_name(void **state)
         {"modernbert", "local_attention=1", LLRT_ERR_FORMAT, "local_attention", "found 1"},
         {"modernbert", "global_attn_every_n_layers=0", LLRT_ERR_FORMAT,
          "global_attn_every_n_layers", "found 0"},
+        {"modernbert.gguf", "hidden_activation=sstep", LLRT_ERR_UNSUPPORTED,
+         "modern-bert.hidden_activation", "\"step\" is not known"},
+        {"modernbert.gguf", "attention.sliding_window_pattern=l0,1,1", LLRT_ERR_FORMAT,
+         "modern-bert.attention.sliding_window_pattern", "found 3 elements"},
+        {"olmo2.gguf", "attention.sliding_window=u5 attention.sliding_window_pattern=l1",
+         LLRT_ERR_FORMAT, "olmo2.attention.sliding_window_pattern", "found 1 elements"},
+        {"olmo2.gguf", "attention.sliding_window=u5 attention.sliding_window_pattern=a1,2",
+         LLRT_ERR_FORMAT, "olmo2.attention.sliding_window_pattern",
+         "element 1 is 2, expected a boolean"},
     };
     for (size_t i = 0; i < LLRTI_COUNT(refused); i++) {
         opened o;
@@ -465,6 +474,31 @@ static void test_windows_and_rotations(void **state)
          {2, 2},
          {0.01f, 0.01f},
          LLRT_ROPE_HALVES},
+        {"olmo2.gguf",
+         "attention.sliding_window=u5 attention.sliding_window_pattern=l0,1 "
+         "rope.scaling.type=slinear rope.scaling.factor=f4",
+         {0, 5},
+         {2, 2},
+         {0.0025f, 0.01f},
+         LLRT_ROPE_HALVES},
+        {"olmo2.gguf",
+         "attention.sliding_window=u5 attention.sliding_window_pattern=a1,1",
+         {5, 5},
+         {2, 2},
+         {0.01f, 0.01f},
+         LLRT_ROPE_HALVES},
+        {"gemma3.gguf",
+         "rope.freq_base=f1e6 attention.sliding_window_pattern=l0,1",
+         {0, 5},
+         {2, 2},
+         {0.001f, 0.01f},
+         LLRT_ROPE_HALVES},
+        {"cohere2.gguf",
+         "attention.sliding_window_pattern=l0,1",
+         {0, 5},
+         {0, 2},
+         {0, 0.01f},
+         LLRT_ROPE_ADJACENT},
         {"starcoder2", "sliding_window=6", {6, 6}, {2, 2}, {0.01f, 0.01f}, LLRT_ROPE_HALVES},
         {"smollm3", "rope_theta=10000", {0, 0}, {2, 0}, {0.01f, 0}, LLRT_ROPE_HALVES},
         {"smollm3",
@@ -511,6 +545,12 @@ static void test_windows_and_rotations(void **state)
          {0, 4},
          {2, 2},
          {0.001f, 0.1f},
+         LLRT_ROPE_HALVES},
+        {"modernbert.gguf",
+         "rope.freq_base=f1e6 rope.freq_base_swa=f100 attention.sliding_window_pattern=l1,0",
+         {4, 0},
+         {2, 2},
+         {0.1f, 0.001f},
          LLRT_ROPE_HALVES},
     };
     for (size_t i = 0; i < LLRTI_COUNT(expected); i++) {
@@ -581,6 +621,10 @@ static void test_factors_and_caps(void **state)
     assert_int_equal(count_ops(m, LLRT_OP_SOFT_CAP, 1, &op), 1);
     assert_true(op->u.scale.factor == 7.0f);
     close_case(&o);
+    m = need(&o, "gemma2.gguf", &(change){.options = "embedding_scale=f2.75"});
+    count_ops(m, LLRT_OP_EMBED, 0, &op);
+    assert_true(op->u.scale.factor == 2.75f);
+    close_case(&o);
     m = need(&o, "granite",
              &(change){.options = "embedding_multiplier=12 residual_multiplier=0.5 "
                                   "logits_scaling=4 attention_multiplier=0.125"});
@@ -605,6 +649,25 @@ static void test_factors_and_caps(void **state)
     assert_int_equal(count_ops(m, LLRT_OP_SCALE, 1, &op), 3);
     assert_true(op->u.scale.factor == 0.25f);
     close_case(&o);
+}
+
+static void test_activations_of_modernbert(void **state)
+{
+    static const struct {
+        const char *options;
+        llrt_activation act;
+    } expected[] = {{"", LLRT_ACT_GELU},
+                    {"hidden_activation=sgelu", LLRT_ACT_GELU},
+                    {"hidden_activation=ssilu", LLRT_ACT_SILU}};
+    for (size_t i = 0; i < LLRTI_COUNT(expected); i++) {
+        opened o;
+        const llrt_op *op = NULL;
+        const llrti_model *const m =
+            need(&o, "modernbert.gguf", &(change){.options = expected[i].options});
+        assert_int_equal(count_ops(m, LLRT_OP_GLU, 1, &op), 1);
+        assert_int_equal(op->u.act.act, expected[i].act);
+        close_case(&o);
+    }
 }
 
 static void test_encoders_say_what_they_give(void **state)
@@ -736,6 +799,7 @@ int main(void)
         cmocka_unit_test(test_windows_and_rotations),
         cmocka_unit_test(test_slopes),
         cmocka_unit_test(test_factors_and_caps),
+        cmocka_unit_test(test_activations_of_modernbert),
         cmocka_unit_test(test_encoders_say_what_they_give),
         cmocka_unit_test(test_pooling_beside_a_checkpoint),
         cmocka_unit_test(test_names_of_old_and_nested_checkpoints),
