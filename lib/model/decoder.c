@@ -343,6 +343,30 @@ static uint32_t bind_bias(llrti_builder *b, const llrti_name *name, llrti_bias b
                               bias == LLRTI_BIAS_PRESENT ? LLRTI_WEIGHT_OPTIONAL : 0);
 }
 
+/* Rows of q, k and v that a group has, and of all three. */
+static uint32_t group_rows(const llrti_decoder *d, uint32_t n_row[3])
+{
+    n_row[0] = d->n_head / d->n_kv_head * d->head_dim;
+    n_row[1] = d->head_dim;
+    n_row[2] = d->v_dim;
+    return n_row[0] + n_row[1] + n_row[2];
+}
+
+/* Where rows that a GGUF has as all of q, then k, then v, are among rows kept by group. */
+static void note_groups(llrti_builder *b, const llrti_decoder *d, uint32_t weight, uint32_t bias)
+{
+    uint32_t n_row[3], n = 0, begin = 0;
+    const uint32_t stride = group_rows(d, n_row);
+    uint32_t *const order = llrti_build_order(b, stride * d->n_kv_head);
+    if (!order) return;
+    for (int part = 0; part < 3; begin += n_row[part++])
+        for (uint32_t group = 0; group < d->n_kv_head; group++)
+            for (uint32_t i = 0; i < n_row[part]; i++) order[n++] = group * stride + begin + i;
+    const llrti_gguf_form form = {.row = order};
+    llrti_build_gguf_form(b, weight, &form);
+    llrti_build_gguf_form(b, bias, &form);
+}
+
 /* x times the part's matrix plus its bias, as n_head heads of `width`. */
 static uint32_t project(llrti_builder *b, const llrti_decoder *d, uint32_t x,
                         llrti_decoder_part part, llrti_bias bias, uint32_t n_head, uint32_t width)
@@ -352,8 +376,10 @@ static uint32_t project(llrti_builder *b, const llrti_decoder *d, uint32_t x,
     if (part == LLRTI_DECODER_QKV) llrti_build_arranged(b, weight, 0, !d->has_same_qkv);
     if (d->has_permuted_qk && (part == LLRTI_DECODER_Q || part == LLRTI_DECODER_K))
         llrti_build_arranged(b, weight, part == LLRTI_DECODER_Q ? d->n_head : d->n_kv_head, false);
-    return llrti_build_linear(b, x, weight, bind_bias(b, name, bias, n_head * width), n_head,
-                              width);
+    const uint32_t vector = bind_bias(b, name, bias, n_head * width);
+    if (part == LLRTI_DECODER_QKV && d->qkv == LLRTI_QKV_GROUPED && d->n_kv_head > 1)
+        note_groups(b, d, weight, vector);
+    return llrti_build_linear(b, x, weight, vector, n_head, width);
 }
 
 /*
@@ -404,7 +430,8 @@ static void split_qkv(llrti_builder *b, const llrti_decoder *d, uint32_t in, uin
     const uint32_t n_group = d->n_kv_head, n_q = d->n_head * d->head_dim,
                    n_k = n_group * d->head_dim, n_v = n_group * d->v_dim;
     uint32_t all = project(b, d, in, LLRTI_DECODER_QKV, d->qkv_bias, 1, n_q + n_k + n_v);
-    if (d->qkv == LLRTI_QKV_GROUPED && n_group > 1) {
+    /* With facts to note the rows count as ordered as they are in a GGUF. */
+    if (d->qkv == LLRTI_QKV_GROUPED && n_group > 1 && !b->hp.facts) {
         const uint32_t stride = (n_q + n_k + n_v) / n_group, per_q = n_q / n_group;
         const uint32_t q = collect(b, all, 0, stride, n_group, per_q);
         const uint32_t k = collect(b, all, per_q, stride, n_group, d->head_dim);
@@ -417,6 +444,27 @@ static void split_qkv(llrti_builder *b, const llrti_decoder *d, uint32_t in, uin
     qkv[0] = llrti_build_slice(b, all, 0, d->n_head, d->head_dim);
     qkv[1] = llrti_build_slice(b, all, n_q, n_group, d->head_dim);
     qkv[2] = llrti_build_slice(b, all, n_q + n_k, n_group, d->v_dim);
+}
+
+/* q, k and v apart, as a GGUF has them, of a matrix that has them grouped. */
+static void separate_qkv(llrti_builder *b, const llrti_decoder *d, uint32_t in, uint32_t qkv[3])
+{
+    static const llrti_decoder_part parts[3] = {LLRTI_DECODER_Q, LLRTI_DECODER_K, LLRTI_DECODER_V};
+    uint32_t n_row[3];
+    llrti_part part = {.n = d->n_kv_head,
+                       .d_in = d->d_model,
+                       .step = 1,
+                       .n_row = group_rows(d, n_row),
+                       .n_col = d->d_model};
+    if (d->qkv_bias == LLRTI_BIAS_REQUIRED)
+        llrti_facts_problem(b->hp.facts, "biases of q, k and v in one");
+    for (int i = 0; i < 3; part.begin += n_row[i++]) {
+        const llrti_name name = {d->name[parts[i]].gguf, d->name[LLRTI_DECODER_QKV].hf};
+        part.d_out = n_row[i];
+        const uint32_t weight = llrti_build_part(b, &name, &part, LLRTI_WEIGHT_AS_MATRIX);
+        qkv[i] = llrti_build_linear(b, in, weight, LLRT_NONE, i ? d->n_kv_head : d->n_head,
+                                    i < 2 ? d->head_dim : d->v_dim);
+    }
 }
 
 /* q or k of its own matrix, normalised as a row when the family does so. */
@@ -448,6 +496,8 @@ static uint32_t attend(llrti_builder *b, const llrti_decoder *d, uint32_t in)
         qkv[0] = project_heads(b, d, in, LLRTI_DECODER_Q, LLRTI_DECODER_Q_NORM, d->n_head);
         qkv[1] = project_heads(b, d, in, LLRTI_DECODER_K, LLRTI_DECODER_K_NORM, d->n_kv_head);
         qkv[2] = project(b, d, in, LLRTI_DECODER_V, d->qkv_bias, d->n_kv_head, d->v_dim);
+    } else if (d->is_qkv_apart && b->hp.facts) {
+        separate_qkv(b, d, in, qkv);
     } else {
         split_qkv(b, d, in, qkv);
     }

@@ -78,6 +78,7 @@ typedef struct llrti_decoder {
     llrti_qkv qkv;
     /* What GGUF files do to safetensors' rows: of q and k, permute them; of q, k and v in one, not. */
     bool has_permuted_qk, has_same_qkv;
+    bool is_qkv_apart; /* GGUF files have q, k and v apart where a checkpoint has them grouped */
     llrti_bias qkv_bias, out_bias;
     bool has_qk_norm;    /* q and k are normalised before the rotation: each head, or */
     bool is_qk_norm_row; /* all heads of a token together, or */

@@ -35,17 +35,23 @@ static void read_alibi(llrti_builder *b, llrti_decoder *d)
     memset(d->layer_rope, LLRTI_LAYER_ROPE_NONE, d->n_layer);
 }
 
+static const llrti_name second_norm = {"blk.#.attn_norm_2", NULL};
+
+/* With two norms GGUF files call that of the attention the second. */
+static void name_norms(llrti_decoder *d)
+{
+    d->name[LLRTI_DECODER_MLP_NORM].gguf = d->name[LLRTI_DECODER_ATTN_NORM].gguf;
+    d->name[LLRTI_DECODER_ATTN_NORM].gguf = second_norm.gguf;
+}
+
 static void arrange_gguf(llrti_builder *b, llrti_decoder *d)
 {
-    static const llrti_name second = {"blk.#.attn_norm_2", NULL};
     d->qkv = LLRTI_QKV_JOINED;
     d->qkv_bias = d->out_bias = d->mlp_bias = LLRTI_BIAS_PRESENT;
     d->is_parallel = true;
     d->has_mlp_norm =
-        llrti_build_has(b, &second, ".weight") || llrti_build_has(b, &second, ".bias");
-    if (!d->has_mlp_norm) return;
-    d->name[LLRTI_DECODER_MLP_NORM].gguf = d->name[LLRTI_DECODER_ATTN_NORM].gguf;
-    d->name[LLRTI_DECODER_ATTN_NORM].gguf = second.gguf;
+        llrti_build_has(b, &second_norm, ".weight") || llrti_build_has(b, &second_norm, ".bias");
+    if (d->has_mlp_norm) name_norms(d);
 }
 
 static void arrange_folder(llrti_builder *b, llrti_decoder *d)
@@ -62,11 +68,13 @@ static void arrange_folder(llrti_builder *b, llrti_decoder *d)
     if (d->is_parallel && d->has_mlp_norm) {
         d->name[LLRTI_DECODER_ATTN_NORM].hf = "h.#.ln_attn";
         d->name[LLRTI_DECODER_MLP_NORM].hf = "h.#.ln_mlp";
+        name_norms(d);
     }
     if (llrti_hparams_bool_or(hp, &has_bias, false))
         d->qkv_bias = d->out_bias = d->mlp_bias = LLRTI_BIAS_REQUIRED;
     if (!is_newer) d->n_kv_head = llrti_hparams_bool_or(hp, &multi_query, true) ? 1 : d->n_head;
     b->model->n_kv_head = d->n_kv_head;
+    llrti_facts_correct_u32(hp->facts, LLRTI_HP(N_KV_HEAD)->gguf, d->n_kv_head);
     d->qkv = LLRTI_QKV_GROUPED;
 }
 

@@ -31,6 +31,7 @@ void llrti_family_gptneox(llrti_builder *b)
     llrti_decoder_read_as(b, &d, &defaults);
     llrti_decoder_rename(&d, names);
     d.is_parallel = llrti_hparams_bool_or(&b->hp, &parallel, true);
+    llrti_facts_bool(b->hp.facts, parallel.gguf, d.is_parallel);
     d.has_gate = false;
     d.qkv = b->hp.is_gguf ? LLRTI_QKV_JOINED : LLRTI_QKV_GROUPED;
     d.mlp_bias = LLRTI_BIAS_REQUIRED;

@@ -58,6 +58,7 @@ void llrti_family_internlm2(llrti_builder *b)
     d.qkv_bias = d.out_bias = LLRTI_BIAS_PRESENT;
     if (!b->hp.is_gguf) {
         d.qkv = LLRTI_QKV_GROUPED;
+        d.is_qkv_apart = true;
         d.qkv_bias = d.out_bias =
             llrti_hparams_bool_or(&b->hp, &bias, true) ? LLRTI_BIAS_REQUIRED : LLRTI_BIAS_NONE;
     }
