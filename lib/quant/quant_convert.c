@@ -98,6 +98,8 @@ static llrt_status add_metas(job *j)
     if (j->from->name[0])
         llrti_quant_meta_string(metas, "general.name", j->from->name, strlen(j->from->name));
     for (size_t i = 0; i < j->facts.fact.n; i++) add_fact(j, &j->facts.fact.data[i]);
+    if (j->from->n_token_type) /* other readers ask for it; llrt looks at the tensor */
+        llrti_quant_meta_u32(metas, "tokenizer.ggml.token_type_count", j->from->n_token_type);
     LLRTI_TRY(llrti_quant_vocab_add(j->mem, j->folder, metas, j->err));
     if (metas->is_short || j->facts.is_short)
         return llrti_fail_nomem(j->err, "metadata", sizeof(llrti_meta));

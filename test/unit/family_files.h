@@ -23,7 +23,8 @@
  * takes it away; values are JSON, or for a GGUF u, f, b or s and the value, or a (l) and a list of
  * whole numbers (of booleans, 0 or 1). Tensors are "name:8x11", row length first; '#' stands for both layers, '@' for
  * four experts, ".weight" is added to names that don't end in ".bias" or '!', which is dropped. A
- * '?' in front says that the file may lack it, a 'u' behind that its elements are bytes.
+ * '?' in front says that the file may lack it, a 'u' behind that its elements are bytes, an 'h' that
+ * they are BF16 (of a folder).
  */
 typedef struct family_case {
     const char *title, *arch; /* model_type or general.architecture */
@@ -146,13 +147,14 @@ typedef struct shape {
     char name[128];
     uint64_t dim[4];
     uint32_t n_dim;
-    bool is_optional, is_bytes;
+    bool is_optional, is_bytes, is_bf16;
 } shape;
 
 static inline size_t size_of_shape(const shape *s)
 {
-    return (size_t)(s->dim[0] * s->dim[1] * s->dim[2] * s->dim[3]) *
-           (s->is_bytes ? 1 : sizeof(float));
+    return (size_t)(s->dim[0] * s->dim[1] * s->dim[2] * s->dim[3]) * (s->is_bytes  ? 1
+                                                                      : s->is_bf16 ? 2
+                                                                                   : sizeof(float));
 }
 
 /* The name with its numbers, and ".weight" where it belongs. */
@@ -190,6 +192,7 @@ static inline size_t read_shapes(const char *list, shape *out, size_t room)
             do s->dim[s->n_dim++] = strtoul(end + 1, &end, 10);
             while (*end == 'x' && s->n_dim < 4);
             s->is_bytes = *end == 'u';
+            s->is_bf16 = *end == 'h';
         }
     }
     return n_shape;
@@ -208,8 +211,11 @@ static inline uint8_t *make_safetensors(const shape *s, size_t n, size_t *n_byte
         at += (size_t)snprintf(header + at, sizeof header - at,
                                "%c\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,"
                                "%zu]}",
-                               i ? ',' : '{', s[i].name, s[i].is_bytes ? "U8" : "F32", dims, offset,
-                               offset + size);
+                               i ? ',' : '{', s[i].name,
+                               s[i].is_bytes  ? "U8"
+                               : s[i].is_bf16 ? "BF16"
+                                              : "F32",
+                               dims, offset, offset + size);
         offset += size;
         assert_true(at + 1 < sizeof header);
     }

@@ -589,10 +589,24 @@ static void test_folders_give_the_same_logits(void **state)
 
 static void test_folders_of_the_tree_give_the_same_logits(void **state)
 {
-    static const char *const names[] = {
-        "bert_score", "bloom",   "cohere",   "cohere2",          "falcon_groups",   "gemma",
-        "glm4",       "gptneox", "granite",  "internlm2",        "minicpm",         "olmo3",
-        "phi",        "smollm3", "stablelm", "modernbert_score", "xlmroberta_score"};
+    static const char *const names[] = {"bert_score",
+                                        "bloom",
+                                        "cohere",
+                                        "cohere2",
+                                        "falcon_groups",
+                                        "gemma",
+                                        "glm4",
+                                        "gptneox",
+                                        "granite",
+                                        "internlm2",
+                                        "minicpm",
+                                        "olmo3",
+                                        "phi",
+                                        "phi3_longrope",
+                                        "smollm3",
+                                        "stablelm",
+                                        "modernbert_score",
+                                        "xlmroberta_score"};
     const char *const folder = getenv("LLRT_TEST_FIXTURES");
     if (!folder) {
         print_message("skipped: the fixtures of the tree (LLRT_TEST_FIXTURES) are not here\n");
@@ -654,6 +668,9 @@ static const family_case random_models[] = {
      "model.layers.#.mlp.experts.@.down_proj:5x8 model.layers.#.mlp.shared_expert.gate_proj:8x6 "
      "model.layers.#.mlp.shared_expert.up_proj:8x6 "
      "model.layers.#.mlp.shared_expert.down_proj:6x8 model.layers.#.mlp.shared_expert_gate:8x1"},
+    /* In BF16 the factor on the embedding, the root of 8, is 2.828125. */
+    {"gemma", "gemma", false, HF_GROUPED "head_dim=4",
+     "model.embed_tokens:8x11h model.norm:8 " HF_QKVO HF_GATED HF_NORM_IN HF_NORM_POST},
     {"deepseek_v3", "deepseek_v3", false,
      HF_SIZES "qk_nope_head_dim=6 qk_rope_head_dim=2 v_head_dim=3 kv_lora_rank=5 q_lora_rank=7 "
               "n_routed_experts=4 num_experts_per_tok=2 moe_intermediate_size=5 "
@@ -699,7 +716,10 @@ static void add_random_folder(fixture *f, const family_case *c, opened *o)
     for (int i = 0; i < 8; i++) n_header += (size_t)o->bytes[i] << 8 * i;
     for (size_t at = n_header; at < n_byte; at += sizeof(float)) {
         const float x = (float)(next_random(&seed) >> 8) * 0x1p-24f - 0.5f;
-        memcpy(o->bytes + at, &x, sizeof x);
+        uint32_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        bits = (bits >> 16) * 0x10001u; /* one number of F32, or two of BF16 */
+        memcpy(o->bytes + at, &bits, sizeof bits);
     }
     f->files.n_file = 0;
     memory_files_add_text(&f->files, "r/config.json", o->config);
@@ -746,6 +766,10 @@ static void test_forms_that_only_gguf_files_have(void **state)
     file = open_result(f);
     assert_int_equal(llrti_model_file_find_tensor(file, "position_embd.weight")->dim[1], 14);
     assert_int_equal(llrti_model_file_find_meta(file, "bert.context_length")->value.u, 14);
+    const llrti_meta *const n_type =
+        llrti_model_file_find_meta(file, "tokenizer.ggml.token_type_count");
+    assert_non_null(n_type);
+    assert_int_equal(n_type->value.u, 1);
     llrti_model_file_close(file);
     snprintf(path, sizeof path, "%s/numeric/architectures/deepseek_v2", folder);
     check(llrt_quantize(path, OUT, &f->options, &err));
