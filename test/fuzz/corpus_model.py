@@ -240,6 +240,13 @@ def seeds():
     for kind, v, tag in ((9, [2, 1], "differs"), (9, [2], "one"), (9, [], "none")):
         yield f"heads_{tag}", gguf_model("llama", flat, metas=[meta("llama.attention.head_count", kind, v, 4)],
                                          without="llama.attention.head_count")
+    tensors, keys = GGUF_FAMILIES["olmo2"]
+    for values, kind, tag in (([0, 1], 7, "windows"), ([1], 7, "windows_short"), ([1, 2], 4, "windows_number")):
+        yield tag, gguf_model("olmo2", list(listed(tensors)), keys,
+                              metas=[meta("olmo2.attention.sliding_window_pattern", 9, values, kind)])
+    tensors, keys = GGUF_FAMILIES["modern-bert"]
+    for act in ("silu", "step"):
+        yield f"activation_{act}", gguf_model("modern-bert", list(listed(tensors)), [*keys, ("hidden_activation", 8, act)])
     yield "heads_text", gguf_model("llama", flat, metas=[meta("llama.block_count", 9, ["a", "b"], 8)], without="llama.block_count")
     yield "no_eps", gguf_model("llama", flat, without="llama.attention.layer_norm_rms_epsilon")
     yield "no_architecture", gguf((), [F32])
