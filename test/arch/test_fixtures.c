@@ -179,7 +179,7 @@ static double compare(const expectation *e, uint32_t i, const float *logits, dou
     for (size_t k = 0; k < (size_t)e->sequence[i].n_row * e->n_vocab; k++) {
         const double difference = fabs((double)logits[k] - (double)e->sequence[i].logits[k]);
         if (!(difference <= worst)) worst = difference; /* a NaN stays */
-        *largest = fmax(*largest, fabs((double)e->sequence[i].logits[k]));
+        *largest = test_larger(*largest, fabs((double)e->sequence[i].logits[k]));
     }
     return worst;
 }
@@ -234,7 +234,7 @@ static void check_run(run_model *run, expectation *e, uint32_t chunk, bound limi
             fail_msg("%s, sequence %u: off by %.3g, allowed are %.3g (largest logit %.3g)", what, i,
                      worst, allowed, largest);
         check_bits(e, i, logits, what);
-        worst_share = fmax(worst_share, worst / allowed);
+        worst_share = test_larger(worst_share, worst / allowed);
     }
     print_message("  %-40s worst is %.3g of what is allowed\n", what, worst_share);
 }

@@ -104,7 +104,7 @@ static void pool(const fixture *f, size_t n, llrt_pooling pooling, double *out)
         double sum = 0, most = f->hidden[0][k];
         for (size_t i = 0; i < n; i++) {
             sum += f->hidden[i][k];
-            most = fmax(most, f->hidden[i][k]);
+            most = test_larger(most, f->hidden[i][k]);
         }
         out[k] = pooling == LLRT_POOLING_MEAN  ? sum / (double)n
                  : pooling == LLRT_POOLING_MAX ? most
@@ -284,8 +284,8 @@ static void expect_vector(const float *found, const double *expected, uint32_t d
 {
     double most = 0, largest = 0;
     for (uint32_t k = 0; k < d; k++) {
-        most = fmax(most, fabs(found[k] - expected[k]));
-        largest = fmax(largest, fabs(expected[k]));
+        most = test_larger(most, fabs(found[k] - expected[k]));
+        largest = test_larger(largest, fabs(expected[k]));
     }
     if (most > 1e-5 * largest) print_error("difference %g of %g\n", most, largest);
     assert_true(most <= 1e-5 * largest);
@@ -304,7 +304,7 @@ static void compare_embeddings(llrt_engine *engine, const reference *r)
     for (uint32_t i = 0; i < r->n; i++) {
         for (uint32_t k = 0; k < r->d; k++) {
             mean[k] += r->hidden[i][k] / r->n;
-            most[k] = fmax(most[k], r->hidden[i][k]);
+            most[k] = test_larger(most[k], r->hidden[i][k]);
         }
     }
     const double *const expected[] = {mean, r->hidden[0], r->hidden[r->n - 1], most};

@@ -80,8 +80,8 @@ static double difference(const float *a, const float *b)
 {
     double most = 0, largest = 0;
     for (size_t i = 0; i < TINY_VOCAB; i++) {
-        most = fmax(most, fabs((double)a[i] - b[i]));
-        largest = fmax(largest, fabs((double)b[i]));
+        most = test_larger(most, fabs((double)a[i] - b[i]));
+        largest = test_larger(largest, fabs((double)b[i]));
     }
     return most / largest;
 }

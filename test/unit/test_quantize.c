@@ -193,8 +193,8 @@ static float distance(const float *a, const float *b)
 {
     float most = 0, peak = 0;
     for (int i = 0; i < VOCAB; i++) {
-        most = fmaxf(most, fabsf(a[i] - b[i]));
-        peak = fmaxf(peak, fabsf(b[i]));
+        most = (float)test_larger((double)most, (double)fabsf(a[i] - b[i]));
+        peak = (float)test_larger((double)peak, (double)fabsf(b[i]));
     }
     return most / peak;
 }
@@ -538,7 +538,8 @@ static void convert(fixture *f, const char *path, const llrt_source *source, flo
     float *const found = compute_row(OUT, NULL, &n[1]);
     assert_int_equal(n[0], n[1]);
     float peak = 0;
-    for (uint32_t i = 0; i < n[0]; i++) peak = fmaxf(peak, fabsf(wanted[i]));
+    for (uint32_t i = 0; i < n[0]; i++)
+        peak = (float)test_larger((double)peak, (double)fabsf(wanted[i]));
     assert_true(peak > 0);
     for (uint32_t i = 0; i < n[0]; i++)
         if (!(fabsf(found[i] - wanted[i]) <= tolerance * peak))
