@@ -303,15 +303,20 @@ typedef struct cancelled_runner {
     const int32_t *text;
     size_t n;
     llrt_status status;
+    atomic_int is_done;
 } cancelled_runner;
 
 static void append_long(void *arg)
 {
     cancelled_runner *const r = arg;
     r->status = llrt_session_append(r->session, r->text, r->n, LLRT_LOGITS_LAST, NULL);
+    atomic_store(&r->is_done, 1);
 }
 
-/* Of two long prompts in the same steps one is cancelled; the other's result is untouched. */
+/*
+ * Of two long prompts in the same steps one is cancelled; the other's result is untouched. Its thread may start late,
+ * and cancelling has no effect before its call, so it is done until the call has returned.
+ */
 static void test_cancelling_one_of_two(void **state)
 {
     fixture *const f = *state;
@@ -328,13 +333,16 @@ static void test_cancelling_one_of_two(void **state)
     memcpy(wanted, last_logits(alone), sizeof wanted);
     llrt_session_free(alone);
     llrt_session *const a = salted_session(engine, 2), *const b = salted_session(engine, 3);
-    cancelled_runner ra = {a, text, N, 0}, rb = {b, text + N, N, 0};
+    cancelled_runner ra = {a, text, N, 0, 0}, rb = {b, text + N, N, 0, 0};
     llrti_thread ta, tb;
     const uint64_t before = stats_of(engine).n_step;
     assert_true(llrti_thread_create(&ta, append_long, &ra, "a"));
     assert_true(llrti_thread_create(&tb, append_long, &rb, "b"));
     while (stats_of(engine).n_step < before + 20) llrti_thread_yield();
-    llrt_session_cancel(b);
+    while (!atomic_load(&rb.is_done)) {
+        llrt_session_cancel(b);
+        llrti_thread_yield();
+    }
     llrti_thread_join(&tb);
     llrti_thread_join(&ta);
     assert_int_equal(ra.status, LLRT_OK);
