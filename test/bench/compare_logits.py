@@ -6,7 +6,7 @@
 
 The peer is a command that is called as  PEER MODEL --tokens 1,2,3 -o FILE  and writes float32 logits, row-major
 (n_tok, n_vocab). For each model and precision the mean KL divergence of llrt from the peer, its 99th percentile,
-the top-1 agreement and the worst difference are printed; --auto adds the divergence of precision auto from llrt's own f32 path.
+the top-1 agreement and the worst difference are printed; further lines give the divergence of precision auto from llrt's own f32 path.
 Needs numpy.
 """
 import argparse
