@@ -191,18 +191,18 @@ static uint32_t fit_rows(const llrti_work *work, uint32_t max_row, uint32_t max_
     return (uint32_t)n;
 }
 
-/* Positions and token types of the work's next rows. They count when some work of the step has given ones. */
-static void describe_rows(llrti_step *step, const llrti_work *work, uint32_t n_row)
+/* Positions and token types of the work's next rows, when somebody in the queue has given ones. */
+static void describe_rows(const llrti_step *step, const llrti_work *work, uint32_t n_row)
 {
+    if (step->has_position)
+        llrti_position_fill(work->session, work->begin + work->n_done, n_row,
+                            step->position + (size_t)step->n_row * 3);
+    if (!step->has_token_type) return;
     uint8_t *const type = step->token_type + step->n_row;
-    llrti_position_fill(work->session, work->begin + work->n_done, n_row,
-                        step->position + (size_t)step->n_row * 3);
-    step->has_position |= llrti_position_is_used(work->session);
     if (work->token_types)
         memcpy(type, work->token_types + work->n_done, n_row);
     else
         memset(type, 0, n_row);
-    step->has_token_type |= work->token_types != NULL;
 }
 
 static void add_to_step(llrt_engine *engine, llrti_work *work, uint32_t n_row)
@@ -277,6 +277,8 @@ static bool compose_step(llrt_engine *engine)
             continue;
         }
         llrti_pages_reuse(w);
+        step->has_position |= llrti_position_is_used(w->session);
+        step->has_token_type |= w->token_types != NULL;
         n_long += w->n_tok - w->n_done > 1;
     }
     /* Work of one step would starve if others always came first. */
