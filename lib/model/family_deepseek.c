@@ -209,7 +209,7 @@ static uint32_t project_query(llrti_builder *b, const latent *l, uint32_t x, uin
 static uint32_t bind_k_b(llrti_builder *b, const latent *l)
 {
     const llrti_part part = {l->d.n_head, l->nope, l->kv_rank, 0, 1, l->nope + l->v, l->kv_rank};
-    if (b->hp.is_gguf && llrti_build_has(b, &name_k_b, ".weight"))
+    if (b->hp.is_gguf && !llrti_build_has(b, &name_kv_b, ".weight"))
         return llrti_build_stack(b, &name_k_b, l->d.n_head, l->nope, l->kv_rank, 0);
     return llrti_build_part(b, b->hp.is_gguf ? &name_kv_b : &name_k_b, &part,
                             LLRTI_WEIGHT_TRANSPOSED);
@@ -218,7 +218,7 @@ static uint32_t bind_k_b(llrti_builder *b, const latent *l)
 static uint32_t bind_v_b(llrti_builder *b, const latent *l)
 {
     const llrti_part part = {l->d.n_head, l->kv_rank, l->v, l->nope, 1, l->nope + l->v, l->kv_rank};
-    if (b->hp.is_gguf && llrti_build_has(b, &name_v_b, ".weight"))
+    if (b->hp.is_gguf && !llrti_build_has(b, &name_kv_b, ".weight"))
         return llrti_build_stack(b, &name_v_b, l->d.n_head, l->kv_rank, l->v, 0);
     return llrti_build_part(b, b->hp.is_gguf ? &name_kv_b : &name_v_b, &part, 0);
 }

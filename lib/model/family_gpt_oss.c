@@ -43,7 +43,7 @@ static void bind_matrices(llrti_builder *b, const llrti_moe *m, llrti_experts *e
         e->gate = llrti_build_stack(b, &gate, n, d, d_ff, LLRTI_WEIGHT_PLAIN);
         e->up = llrti_build_stack(b, &up, n, d, d_ff, LLRTI_WEIGHT_PLAIN);
         e->down = llrti_build_stack(b, &down, n, d_ff, d, LLRTI_WEIGHT_PLAIN);
-    } else if (llrti_build_has(b, &down_blocks, "")) {
+    } else if (llrti_build_has(b, &down_blocks, "") || llrti_build_has(b, &gate_blocks, "")) {
         llrti_part half = {n, d, d_ff, 0, 2, 2 * d_ff, d};
         const llrti_part all = {n, d_ff, d, 0, 1, d, d_ff};
         e->gate = llrti_build_mxfp4(b, &gate_blocks, &gate_up_scales, &half);

@@ -190,7 +190,9 @@ static void bind_experts(llrti_builder *b, const llrti_moe *m, llrti_experts *e)
 {
     const uint32_t n = m->n_expert, d_in = m->d_model, d_ff = m->d_ff;
     llrti_part half = {n, d_in, d_ff, 0, 1, 2 * d_ff, d_in};
-    if (llrti_build_has(b, &m->name[LLRTI_MOE_GATE_UP], "")) {
+    /* Folders with one tensor for all experts are known by either of theirs. */
+    if (llrti_build_has(b, &m->name[LLRTI_MOE_GATE_UP], "") ||
+        (!b->hp.is_gguf && llrti_build_has(b, &m->name[LLRTI_MOE_DOWN_STACKED], ""))) {
         const llrti_name *const both = &m->name[LLRTI_MOE_GATE_UP];
         const bool is_gguf = b->hp.is_gguf;
         const llrti_name gate = {is_gguf ? both->gguf : "blk.#.ffn_gate_exps.weight", both->hf};
@@ -202,7 +204,10 @@ static void bind_experts(llrti_builder *b, const llrti_moe *m, llrti_experts *e)
                                     LLRTI_WEIGHT_PLAIN);
         return;
     }
-    const bool is_old = llrti_build_has(b, &old_down, ".weight");
+    /* Any of the old names decides, so that the one that is missing beside it is asked for by its own. */
+    const bool is_old = llrti_build_has(b, &old_gate, ".weight") ||
+                        llrti_build_has(b, &old_up, ".weight") ||
+                        llrti_build_has(b, &old_down, ".weight");
     e->gate = llrti_build_stack(b, is_old ? &old_gate : &m->name[LLRTI_MOE_GATE], n, d_in, d_ff, 0);
     e->up = llrti_build_stack(b, is_old ? &old_up : &m->name[LLRTI_MOE_UP], n, d_in, d_ff, 0);
     e->down = llrti_build_stack(b, is_old ? &old_down : &m->name[LLRTI_MOE_DOWN], n, d_ff, d_in, 0);
