@@ -283,4 +283,66 @@ static inline void close_case(opened *o)
     free(o->bytes);
 }
 
+/* ---- What holds for every case ---- */
+
+/*
+ * Leaves each tensor out in turn: it is missed, or the file may lack it. Where files name one thing in several ways the
+ * name asked for may be another one's (is_by_name false).
+ */
+static inline void check_missing_tensors(const family_case *cases, size_t n_case, bool is_by_name)
+{
+    static shape all[160];
+    for (size_t i = 0; i < n_case; i++) {
+        const size_t n = read_shapes(cases[i].tensors, all, LLRTI_COUNT(all));
+        for (size_t k = 0; k < n; k++) {
+            opened o;
+            const llrt_status status = open_case(&o, &cases[i], &(change){.drop = all[k].name});
+            const bool is_named = status == LLRT_ERR_FORMAT && strstr(o.err.text, "missing") &&
+                                  (!is_by_name || strstr(o.err.field, all[k].name));
+            if (all[k].is_optional ? status < 0 : !is_named)
+                fail_msg("%s without %s: %d '%s', %s", cases[i].title, all[k].name, status,
+                         o.err.field, o.err.text);
+            close_case(&o);
+        }
+    }
+}
+
+/* Lengthens each tensor in turn. */
+static inline void check_misshapen_tensors(const family_case *cases, size_t n_case)
+{
+    static shape all[160];
+    for (size_t i = 0; i < n_case; i++) {
+        const size_t n = read_shapes(cases[i].tensors, all, LLRTI_COUNT(all));
+        for (size_t k = 0; k < n; k++) {
+            opened o;
+            if (open_case(&o, &cases[i], &(change){.reshape = all[k].name}) != LLRT_ERR_FORMAT ||
+                !strstr(o.err.field, all[k].name) || !strstr(o.err.text, "found shape"))
+                fail_msg("%s, longer %s: '%s', %s", cases[i].title, all[k].name, o.err.field,
+                         o.err.text);
+            close_case(&o);
+        }
+    }
+}
+
+/* Fails the 1st, 2nd, 3rd ... allocation of building the model of an opened case. */
+static inline void check_allocations(opened *o)
+{
+    llrti_model_free(o->model);
+    o->model = NULL;
+    const size_t n_live = o->heap.n_live;
+    bool is_done = false;
+    for (size_t n = 1; !is_done; n++) {
+        llrti_model *model = NULL;
+        o->heap.n_call = 0;
+        o->heap.fail_at = n;
+        const llrt_status status = llrti_model_create(&o->mem, o->file, 0, &model, &o->err);
+        o->heap.fail_at = 0;
+        is_done = status == LLRT_OK && o->heap.n_call < n;
+        if (!is_done) assert_int_equal(status, LLRT_ERR_NOMEM);
+        llrti_model_free(model);
+        assert_int_equal(o->heap.n_live, n_live);
+        assert_true(n < 1000);
+    }
+}
+
 #endif

@@ -279,41 +279,13 @@ static void test_every_tensor_is_used(void **state)
 static void test_missing_tensors_are_named(void **state)
 {
     (void)state;
-    static shape all[160];
-    for (size_t i = 0; i < LLRTI_COUNT(cases); i++) {
-        const size_t n = read_shapes(cases[i].tensors, all, LLRTI_COUNT(all));
-        for (size_t k = 0; k < n; k++) {
-            char name[128];
-            opened o;
-            strcpy(name, all[k].name);
-            const bool is_optional = all[k].is_optional;
-            const llrt_status status = open_case(&o, &cases[i], &(change){.drop = name});
-            if (is_optional ? status < 0 : status != LLRT_ERR_FORMAT)
-                fail_msg("%s without %s: %d %s", cases[i].title, name, status, o.err.text);
-            if (!is_optional && (!strstr(o.err.field, name) || !strstr(o.err.text, "missing")))
-                fail_msg("%s without %s: '%s', %s", cases[i].title, name, o.err.field, o.err.text);
-            close_case(&o);
-            read_shapes(cases[i].tensors, all, LLRTI_COUNT(all));
-        }
-    }
+    check_missing_tensors(cases, LLRTI_COUNT(cases), true);
 }
 
 static void test_misshapen_tensors_are_named(void **state)
 {
     (void)state;
-    static shape all[160];
-    for (size_t i = 0; i < LLRTI_COUNT(cases); i++) {
-        const size_t n = read_shapes(cases[i].tensors, all, LLRTI_COUNT(all));
-        for (size_t k = 0; k < n; k++) {
-            char name[128];
-            opened o;
-            strcpy(name, all[k].name);
-            if (open_case(&o, &cases[i], &(change){.reshape = name}) != LLRT_ERR_FORMAT ||
-                !strstr(o.err.field, name) || !strstr(o.err.text, "found shape"))
-                fail_msg("%s, longer %s: '%s', %s", cases[i].title, name, o.err.field, o.err.text);
-            close_case(&o);
-        }
-    }
+    check_misshapen_tensors(cases, LLRTI_COUNT(cases));
 }
 
 static void test_options_are_refused_by_name(void **state)
@@ -769,22 +741,7 @@ static void test_every_allocation_can_fail(void **state)
     for (size_t i = 0; i < LLRTI_COUNT(titles); i++) {
         opened o;
         need(&o, titles[i], &(change){.side = "{\"pooling_mode_cls_token\":true}"});
-        llrti_model_free(o.model);
-        o.model = NULL;
-        const size_t n_live = o.heap.n_live;
-        bool is_done = false;
-        for (size_t n = 1; !is_done; n++) {
-            llrti_model *model = NULL;
-            o.heap.n_call = 0;
-            o.heap.fail_at = n;
-            const llrt_status status = llrti_model_create(&o.mem, o.file, 0, &model, &o.err);
-            o.heap.fail_at = 0;
-            is_done = status == LLRT_OK && o.heap.n_call < n;
-            if (!is_done) assert_int_equal(status, LLRT_ERR_NOMEM);
-            llrti_model_free(model);
-            assert_int_equal(o.heap.n_live, n_live);
-            assert_true(n < 1000);
-        }
+        check_allocations(&o);
         close_case(&o);
     }
 }
